@@ -78,6 +78,10 @@ calibrate MIXTURES="200" SEED="1":
 fuzz SECONDS="60" *TARGETS:
     ./.ci/fuzz {{SECONDS}} {{TARGETS}}
 
+# A stream of HTTP/2 over a round trip of 50 ms: MB/s (docs/http2.md); takes root and /dev/net/tun
+bench-distance:
+    cargo test --release -p keepwarm --test http2 -- --ignored --nocapture distance
+
 # keepwarm load beside wrk, oha, h2load, ab and hey: requests/s and CPU a request (bench/load/README.md)
 bench-load *ARGS:
     ./bench/load/bench-load {{ARGS}}

@@ -41,6 +41,39 @@ fn prior_knowledge_has_streams_in_every_output() {
         .says("streams.at_once.max<20 does not hold: it is 20");
 }
 
+/// The kernel sees segments, the load its streams: the hop has the load's count, and D12.
+#[test]
+fn watched_streams_are_d12() {
+    let data = Service::start(&["data"]);
+    let port = data.address.port().to_string();
+    let options = ["-n", "600", "-c", "2", "-t", "1", "--streams", "20", "--watch", &port];
+    let watched = |options: &[&str]| {
+        let options = [options, &["--format", "json"]].concat();
+        let json = load(&options, &data.url("/data"));
+        let record: Value = serde_json::from_str(&json.exits_with(0).stdout).expect("JSON");
+        record["hops"][0].clone()
+    };
+    let hop = watched(&options);
+    assert_eq!((&hop["opened"], &hop["requests"]["total"]), (&2.into(), &600.into()), "{hop}");
+    assert_eq!(
+        (&hop["finding"]["code"], &hop["finding"]["healthy"]),
+        (&"D12".into(), &true.into())
+    );
+    let summary = hop["finding"]["summary"].as_str().expect("a summary");
+    assert!(summary.contains("600 requests of HTTP/2 on 2 connections"), "{summary}");
+    assert!(summary.contains("up to 20 at once on each"), "{summary}");
+    let advice = hop["finding"]["advice"].as_str().expect("advice");
+    assert!(advice.contains("more streams on a connection"), "{advice}");
+    let sides: Vec<_> = hop["findings"].as_array().expect("findings").iter().collect();
+    assert!(sides.len() == 2 && sides.iter().all(|side| side["code"] == "D12"), "{hop}");
+    // One stream at a time is as HTTP/1.1 is.
+    let alone = watched(&["-n", "600", "-c", "2", "-t", "1", "--watch", &port]);
+    assert_eq!(
+        (&alone["finding"]["code"], &alone["requests"]["total"]),
+        (&"healthy".into(), &600.into())
+    );
+}
+
 #[test]
 fn streams_without_http2_are_refused() {
     let url = "http://127.0.0.1:9/";

@@ -267,9 +267,27 @@ pub enum RequestCount {
     Segments,
     /// The load counted this many requests itself; the segments include TLS handshakes.
     Exact(u64),
+    /// The load spoke HTTP/2, whose segments are not requests. It counted them itself.
+    Streams {
+        /// Requests in all.
+        total: u64,
+        /// The most requests at once on one connection.
+        at_once: u64,
+    },
     /// The port speaks TLS, whose handshakes look like requests, and the connections are not the
     /// load's own.
     Encrypted,
+}
+
+impl RequestCount {
+    /// Returns the load's own count of requests, if it has one.
+    #[must_use]
+    pub const fn counted(self) -> Option<u64> {
+        match self {
+            Self::Exact(total) | Self::Streams { total, .. } => Some(total),
+            Self::Segments | Self::Encrypted => None,
+        }
+    }
 }
 
 /// Meaning of the client's messages, of which [`Evidence::requests`] are counted.

@@ -66,12 +66,14 @@ fn level(dice: &mut Dice) -> Level {
 
 fn load(dice: &mut Dice) -> LoadKnowledge {
     let exact = RequestCount::Exact(pick(dice, &COUNTS));
+    let streams =
+        RequestCount::Streams { total: pick(dice, &COUNTS), at_once: pick(dice, &COUNTS) };
     LoadKnowledge {
         concurrency: pick(dice, &COUNTS),
         closed_at_end: pick(dice, &COUNTS),
         responses_said_close: pick(dice, &COUNTS),
         requests_said_close: dice.roll(4) == 0,
-        requests: pick(dice, &[RequestCount::Segments, RequestCount::Encrypted, exact]),
+        requests: pick(dice, &[RequestCount::Segments, RequestCount::Encrypted, exact, streams]),
     }
 }
 

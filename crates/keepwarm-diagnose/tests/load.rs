@@ -186,6 +186,31 @@ fn exact_requests_replace_tls_segments() {
     assert!(unknown.summary.contains("data segments (TLS handshakes among them)"), "{unknown:#?}");
 }
 
+/// Segments say nothing of HTTP/2. The load has counted its streams.
+#[test]
+fn streams_of_a_load_are_d12() {
+    let spoken = |total, at_once| {
+        let requests = RequestCount::Streams { total, at_once };
+        let load = Some(LoadKnowledge { concurrency: 200, requests, ..LOAD });
+        Evidence { opened: 2, alive: 2, established: 2, load, ..kept() }
+    };
+    for side in [Side::Client, Side::Server] {
+        let found = first(&Evidence { side, ..spoken(12_345, 100) });
+        assert_eq!(found.code, "D12", "{found:#?}");
+        for part in ["12,345 requests of HTTP/2 on 2 connections", "up to 100 at once on each"] {
+            assert!(found.summary.contains(part), "{found:#?}");
+        }
+        let advice = found.advice.expect("advice");
+        assert!(advice.contains("SETTINGS") && advice.contains("more connections"), "{advice}");
+    }
+    let alone = first(&spoken(12_345, 1));
+    assert_eq!(alone.code, "healthy", "{alone:#?}");
+    assert!(alone.summary.starts_with("12,345 requests on 2 connections"), "{alone:#?}");
+    // A hundred connections for two hundred requests, all closed by the server, are churn.
+    let churn = Evidence { opened: 100, remote_fin: 100, alive: 0, ..spoken(200, 2) };
+    assert!(!["D12", "healthy"].contains(&first(&churn).code), "{:#?}", first(&churn));
+}
+
 #[test]
 fn sustainable_rate_never_exhausts_ports() {
     let calm = PortForecast { closes_per_second: 470.0, ports: 28_232 };

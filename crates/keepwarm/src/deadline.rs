@@ -44,7 +44,7 @@ impl Deadline {
 }
 
 /// Watch for a peer with which no byte passes in either direction. Absent if there is no limit.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct StallWatch(Option<Box<Watched>>);
 
 #[derive(Debug)]
@@ -61,6 +61,11 @@ impl StallWatch {
     pub(crate) fn new(limit: Option<Duration>) -> Self {
         let watched = |limit| Box::new(Watched { limit, bytes: 0, since: None, sleep: None });
         Self(limit.map(watched))
+    }
+
+    /// Returns true if there is a limit.
+    pub(crate) const fn is_set(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Returns true if no byte has passed for the time of the limit; otherwise the task is woken

@@ -39,8 +39,10 @@ pub(crate) struct Target {
     pub(crate) says_close: bool,
     /// Connections that the load closed because the response said `Connection: close`.
     pub(crate) said_close: u64,
-    /// Requests on these connections, where the load speaks TLS with the target.
+    /// Requests on these connections, where the load speaks TLS or HTTP/2 with the target.
     pub(crate) by_ledger: Option<Carried>,
+    /// The most requests at once on one connection, in HTTP/2.
+    pub(crate) streams: Option<u64>,
 }
 
 /// Requests that connections carried, by the load's account.
@@ -64,7 +66,13 @@ impl OwnLoad {
                 still_open: record.connections.still_open,
                 says_close: !record.settings.keep_alive,
                 said_close: said_close(record),
-                by_ledger: record.settings.is_https().then(|| Carried::of(record)),
+                by_ledger: (record.settings.is_https() || record.settings.streams.is_some())
+                    .then(|| Carried::of(record)),
+                streams: record
+                    .connections
+                    .streams
+                    .as_ref()
+                    .map(|all| all.at_once.max.unwrap_or(0)),
             }),
         }
     }
@@ -120,7 +128,10 @@ impl Hop<'_> {
             requests_said_close: own.is_some_and(|target| target.says_close),
             requests: match (own.and_then(|target| target.by_ledger), own) {
                 (Some(carried), Some(target)) if target.opened == self.account.opened => {
-                    RequestCount::Exact(carried.total)
+                    match target.streams {
+                        Some(at_once) => RequestCount::Streams { total: carried.total, at_once },
+                        None => RequestCount::Exact(carried.total),
+                    }
                 }
                 (Some(_), _) => RequestCount::Encrypted,
                 (None, _) if self.secret => RequestCount::Encrypted,
@@ -262,6 +273,9 @@ fn requests(account: &PortReport, own: Option<&Target>, secret: bool) -> HopRequ
             max: ledger.max,
             unknown: None,
         },
+        Some(_) if own.is_some_and(|target| target.streams.is_some()) => HopRequests::unknown(
+            "the load speaks HTTP/2, whose segments are not requests, and others use the port too",
+        ),
         Some(_) => HopRequests::unknown(
             "the port speaks TLS, whose handshakes look like requests, and others than the load \
              use it",
@@ -327,8 +341,9 @@ mod tests {
 
     fn load(by_ledger: Option<Carried>, opened: u64) -> OwnLoad {
         let (says_close, said_close) = (false, 0);
-        let still_open = 3;
-        let target = Target { port: 443, opened, still_open, says_close, said_close, by_ledger };
+        let (still_open, streams) = (3, None);
+        let target =
+            Target { port: 443, opened, still_open, says_close, said_close, by_ledger, streams };
         OwnLoad { concurrency: 3, elapsed: Duration::from_secs(1), target: Some(target) }
     }
 

@@ -201,7 +201,9 @@ pub const TOPICS: &[Topic] = &[
         title: "few long connections, whose requests cannot be counted",
         text: "HTTP/2, gRPC and proxies carry many requests at once on few connections. No churn, \
                and \
-               nothing to set; but segments are not requests there, so none are counted.\n\n\
+               nothing to set; but segments are not requests there, so none are counted. A load of \
+               its own (`keepwarm load --http2 --watch PORT`) knows its requests, and the finding \
+               has them.\n\n\
                How it shows: a few connections stay open, next to none is opened or closed for \
                what \
                goes over them, and more segments with data go to the server than come back. In \

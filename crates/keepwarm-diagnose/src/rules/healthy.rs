@@ -78,19 +78,20 @@ fn kept(seen: &Evidence) -> Finding {
 
 /// Returns true if the number of requests is a lower bound.
 fn is_bound(seen: &Evidence) -> bool {
-    let exact = seen.load.is_some_and(|load| matches!(load.requests, RequestCount::Exact(_)));
-    !exact && seen.requests_at_most.is_some_and(|most| most.total > carried(seen))
+    counted_by_load(seen).is_none()
+        && seen.requests_at_most.is_some_and(|most| most.total > carried(seen))
 }
 
 /// Returns the requests within the window, at least: the load's own count if it has one.
 fn carried(seen: &Evidence) -> u64 {
-    match seen.load.map(|load| load.requests) {
-        Some(RequestCount::Exact(count)) => count,
-        _ => match seen.messages {
-            Messages::WithHandshakePerhaps(least) => least.total,
-            _ => seen.requests.map_or(0, |requests| requests.total),
-        },
-    }
+    counted_by_load(seen).unwrap_or_else(|| match seen.messages {
+        Messages::WithHandshakePerhaps(least) => least.total,
+        _ => seen.requests.map_or(0, |requests| requests.total),
+    })
+}
+
+fn counted_by_load(seen: &Evidence) -> Option<u64> {
+    seen.load?.requests.counted()
 }
 
 /// Finds open connections that carried requests, in one dump.

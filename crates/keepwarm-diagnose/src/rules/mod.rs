@@ -108,6 +108,7 @@ fn main_cause(seen: &Evidence) -> Finding {
         .or_else(|| d01_client_per_request::pools_pile_up(seen))
         .or_else(|| d05_request_limit::judge_turned_over(seen))
         .or_else(|| d04_server_timeout::met_some_requests(seen))
+        .or_else(|| d12_multiplexed::counted_by_load(seen))
         .or_else(|| d12_multiplexed::judge(seen))
         .or_else(|| healthy::judge(seen))
         .or_else(|| streams::judge(seen))

@@ -262,11 +262,12 @@ impl Engine {
     }
 
     /// Lets responses gather, in a closed loop that has done all it can.
-    fn rest(&self, events: usize, now: Instant) {
+    fn rest(&mut self, events: usize, now: Instant) {
+        let nap = self.nap.after(events, self.gauges.in_flight);
         if self.is_open_loop() || !self.queues.again.is_empty() || self.can_release(now) {
             return;
         }
-        if let Some(nap) = self.nap.after(events, self.gauges.in_flight) {
+        if let Some(nap) = nap {
             std::thread::sleep(nap);
         }
     }

@@ -22,9 +22,9 @@ const SHORTEST: Duration = Duration::from_micros(10);
 /// Divides the shortest service time lately seen: a nap may add half a per cent to it.
 const SHARE: u64 = 200;
 
-/// The most events after which a nap is worthwhile. While a larger batch is handled, further events
-/// arrive anyway.
-const FEW_EVENTS: usize = 8;
+/// The most events, or responses, after which a nap is worthwhile. While a larger batch is handled,
+/// further ones arrive anyway. One event of HTTP/2 may bring the responses of many streams.
+const SMALL_BATCH: usize = 8;
 
 /// The fewest responses that a nap must be expected to gather.
 const WORTH: u128 = 2;
@@ -34,16 +34,19 @@ pub(super) struct Nap {
     /// The shortest service time lately seen, in nanoseconds. Falls at once, and doubles in 710
     /// responses. `u64::MAX` before the first response.
     shortest_ns: u64,
+    /// Responses since the last decision.
+    responses: usize,
 }
 
 impl Nap {
     pub(super) fn new() -> Self {
-        Self { shortest_ns: u64::MAX }
+        Self { shortest_ns: u64::MAX, responses: 0 }
     }
 
     /// Takes a service time into account.
     #[inline]
     pub(super) fn saw(&mut self, service: Duration) {
+        self.responses += 1;
         let service_ns = u64::try_from(service.as_nanos()).unwrap_or(u64::MAX);
         self.shortest_ns = service_ns.min(self.shortest_ns.saturating_add(self.shortest_ns / 1024));
     }
@@ -51,8 +54,9 @@ impl Nap {
     /// Returns how long to sleep before events are read again, after a batch of `events` events and
     /// with `in_flight` requests in flight.
     #[inline]
-    pub(super) fn after(&self, events: usize, in_flight: usize) -> Option<Duration> {
-        if events == 0 || events > FEW_EVENTS || self.shortest_ns == u64::MAX {
+    pub(super) fn after(&mut self, events: usize, in_flight: usize) -> Option<Duration> {
+        let batch = std::mem::take(&mut self.responses).max(events);
+        if events == 0 || batch > SMALL_BATCH || self.shortest_ns == u64::MAX {
             return None;
         }
         let nap = Duration::from_nanos(self.shortest_ns / SHARE).min(LONGEST);
@@ -67,11 +71,17 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    /// Has the responses so far be of an earlier batch.
+    fn decide_anew(nap: &mut Nap) {
+        assert_eq!(nap.after(0, 0), None);
+    }
+
     fn after_many(service: Duration) -> Nap {
         let mut nap = Nap::new();
         for _ in 0..10 {
             nap.saw(service);
         }
+        decide_anew(&mut nap);
         nap
     }
 
@@ -103,6 +113,18 @@ mod tests {
         assert_eq!(after_many(10 * MS).after(0, 1000), None);
     }
 
+    /// One event, by which the responses of many streams came.
+    #[test]
+    fn no_nap_after_many_streams() {
+        let mut nap = after_many(10 * MS);
+        for responses in [9, 100] {
+            (0..responses).for_each(|_| nap.saw(10 * MS));
+            assert_eq!(nap.after(1, 1000), None, "{responses}");
+        }
+        (0..8).for_each(|_| nap.saw(10 * MS));
+        assert!(nap.after(1, 1000).is_some());
+    }
+
     #[test]
     fn one_fast_response_forbids_naps() {
         let mut nap = after_many(10 * MS);
@@ -114,6 +136,7 @@ mod tests {
         for _ in 0..3000 {
             nap.saw(10 * MS);
         }
+        decide_anew(&mut nap);
         assert_eq!(nap.after(1, 1000), Some(50 * MS / 1000));
     }
 }

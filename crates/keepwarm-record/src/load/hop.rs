@@ -118,8 +118,8 @@ pub struct HopCloses {
     pub unclassified: u64,
 }
 
-/// Requests of a connection, counted as segments with data. Where the port speaks TLS, whose
-/// handshakes look like requests, the load's account is used if all connections are the load's.
+/// Requests of a connection, counted as segments with data. Where those are not requests, because the
+/// port speaks TLS or the load HTTP/2, the load's account is used if all connections are the load's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HopRequests {
     /// Requests on all connections.

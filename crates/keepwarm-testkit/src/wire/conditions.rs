@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::dice::Dice;
 
-/// The most packets under way in one direction, as netem's default. Further packets are lost, as in
-/// the queue of any router.
+/// The most packets under way in one direction where nothing else is said, as netem's default.
+/// Further packets are lost, as in the queue of any router.
 const LIMIT: usize = 1_000;
 const MILLION: u64 = 1_000_000;
 
@@ -25,6 +25,8 @@ pub struct Conditions {
     pub seed: u64,
     /// Bytes a second, IP headers included; `None` has no limit.
     pub bytes_per_s: Option<u64>,
+    /// The most packets under way in one direction; `None` for 1,000. Further packets are lost.
+    pub room: Option<usize>,
 }
 
 impl Conditions {
@@ -44,6 +46,12 @@ impl Conditions {
     #[must_use]
     pub fn at_most(self, bytes_per_s: u64) -> Self {
         Self { bytes_per_s: Some(bytes_per_s), ..self }
+    }
+
+    /// Lets so many packets be under way in one direction.
+    #[must_use]
+    pub fn with_room(self, packets: usize) -> Self {
+        Self { room: Some(packets), ..self }
     }
 }
 
@@ -91,9 +99,9 @@ impl Lane {
     }
 
     pub(super) fn send(&mut self, packet: &[u8], now: Instant) -> Fate {
-        let Conditions { delay, loss_ppm, bytes_per_s, .. } = self.conditions;
+        let Conditions { delay, loss_ppm, bytes_per_s, room, .. } = self.conditions;
         let unlucky = loss_ppm > 0 && self.dice.roll(MILLION) < loss_ppm.into();
-        if unlucky || self.under_way.len() >= LIMIT {
+        if unlucky || self.under_way.len() >= room.unwrap_or(LIMIT) {
             self.lost += 1;
             return Fate::Lost;
         }

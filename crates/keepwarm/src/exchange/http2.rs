@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT};
 use http::{HeaderMap, HeaderName, Uri};
 use http_body::Frame;
+use keepwarm_http1::ResponseHead;
 use keepwarm_http1::encode::RequestFraming;
 use keepwarm_pool::{CloseReason, Closer};
 use tokio::runtime::Handle;
@@ -37,6 +38,9 @@ const MAX_DRAIN_TIME: Duration = Duration::from_millis(50);
 /// Fields of one connection, which HTTP/2 does not have (RFC 9113, 8.2.2).
 const OF_CONNECTION: [HeaderName; 3] = [CONNECTION, TRANSFER_ENCODING, UPGRADE];
 const OF_CONNECTION_BY_NAME: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
+
+/// Broken promise of a caller that takes a head.
+const NO_HEAD: &str = "the head is taken once it has come";
 
 /// A stream with its lease. However it ends, the lease ends once: at once if both sides of the
 /// stream are complete, and else when the server has seen the reset.
@@ -69,14 +73,21 @@ pub(super) struct Failed {
     written: u64,
 }
 
-/// Outcome of one attempt.
+/// Outcome of an attempt that has no response.
 pub(super) enum StreamOutcome {
-    Response(Box<(http::Response<()>, Http2Body, StallWatch)>),
-    Failed(Box<Failed>),
+    Failed(Failed),
     GivenUp(Error, u64),
 }
 
-/// A request that was handed to a shared connection.
+/// Reason why a stream has no head.
+pub(super) enum NoHead {
+    /// The stream failed.
+    Wire(StreamFailure),
+    /// The client gives up.
+    GivenUp(Error),
+}
+
+/// A request that was handed to a shared connection, and later the response that came for it.
 pub(super) struct StreamAttempt {
     flight: InFlight,
     pub(super) info: ConnectionInfo,
@@ -87,6 +98,8 @@ pub(super) struct StreamAttempt {
     listener: Option<InterimListener>,
     /// Bytes received from the server before the request.
     heard: u64,
+    /// The head of the response, from its arrival until it is taken.
+    head: Option<ResponseHead>,
 }
 
 /// Makes the request in the form of HTTP/2.
@@ -150,21 +163,25 @@ pub(super) fn begin(
     info: ConnectionInfo,
     outgoing: &mut Outgoing,
     events: &RequestEvents,
-) -> Result<Result<StreamAttempt, Box<Failed>>> {
+) -> Result<Result<Box<StreamAttempt>, Box<Failed>>> {
     let settings = &origin.shared().settings;
     let Ready { body, framing, stall, held_for } = Ready::take(outgoing, settings, &info, events)?;
     let is_held = held_for.is_some();
     let request = request(origin, outgoing, framing)?;
-    let listener = outgoing.extensions.get::<InterimListener>().cloned();
     let heard = lease.http2().heard();
-    let http2 = Arc::clone(lease.http2());
-    match http2.send(request, body, is_held, info.streams <= 1) {
+    match lease.http2().send(request, body, is_held, info.streams <= 1) {
         Ok(stream) => {
             lease.begin();
-            let flight = InFlight { stream: Some(stream), lease: Some(lease) };
-            let held = held_for.map(|limit| Deadline::after(Some(limit)));
-            let header_timer = None;
-            Ok(Ok(StreamAttempt { flight, info, held, header_timer, stall, listener, heard }))
+            Ok(Ok(Box::new(StreamAttempt {
+                flight: InFlight { stream: Some(stream), lease: Some(lease) },
+                info,
+                held: held_for.map(|limit| Deadline::after(Some(limit))),
+                header_timer: None,
+                stall,
+                listener: outgoing.extensions.get::<InterimListener>().cloned(),
+                heard,
+                head: None,
+            })))
         }
         Err(body) => {
             let (failure, untouched) = (StreamFailure::Unsent, Some(body));
@@ -180,57 +197,70 @@ impl StreamAttempt {
         origin: &Origin,
         deadline: &mut Deadline,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Result<http::Response<()>, StreamFailure>>> {
+    ) -> Poll<Result<(), NoHead>> {
         let Some(stream) = &mut self.flight.stream else { return Poll::Pending };
         if self.held.as_mut().is_some_and(|held| held.poll_expired(cx)) {
             self.held = None;
             stream.release();
         }
         if let Poll::Ready(Err(failure)) = stream.poll_upload(cx) {
-            return Poll::Ready(Ok(Err(failure)));
+            return Poll::Ready(Err(NoHead::Wire(failure)));
         }
-        if let Poll::Ready(result) = stream.poll_head(self.listener.as_ref(), cx) {
-            return Poll::Ready(Ok(result));
+        let (listener, is_watched) = (self.listener.as_ref(), self.stall.is_set());
+        let polled = stream.poll_head(&mut self.head, listener, is_watched, cx);
+        if let Poll::Ready(result) = polled {
+            return Poll::Ready(result.map_err(NoHead::Wire));
         }
         // An interim response may have released the body.
         if let Poll::Ready(Err(failure)) = stream.poll_upload(cx) {
-            return Poll::Ready(Ok(Err(failure)));
+            return Poll::Ready(Err(NoHead::Wire(failure)));
         }
         if deadline.poll_expired(cx) {
-            return Poll::Ready(Err(Error::timeout(Stage::Exchange)));
+            return Poll::Ready(Err(NoHead::GivenUp(Error::timeout(Stage::Exchange))));
         }
         let header_timeout = origin.shared().settings.response_header_timeout;
         if header_timeout.is_some() && !stream.is_uploading() && !stream.is_unsent() {
             let timer = self.header_timer.get_or_insert_with(|| Deadline::after(header_timeout));
             if timer.poll_expired(cx) {
-                return Poll::Ready(Err(Error::header_timeout()));
+                return Poll::Ready(Err(NoHead::GivenUp(Error::header_timeout())));
             }
         }
         if self.stall.poll_stalled(stream.progress(), stream.waits_for_peer(), cx) {
-            return Poll::Ready(Err(Error::stall_timeout(Stage::Exchange)));
+            return Poll::Ready(Err(NoHead::GivenUp(Error::stall_timeout(Stage::Exchange))));
         }
         Poll::Pending
     }
 
-    /// Turns the result of the poll into an outcome.
-    pub(super) fn conclude(
-        self,
-        outcome: Result<Result<http::Response<()>, StreamFailure>>,
-    ) -> StreamOutcome {
-        let Self { mut flight, stall, heard, .. } = self;
+    /// Returns the head of the response, once it has come.
+    pub(super) const fn head(&self) -> Option<&ResponseHead> {
+        self.head.as_ref()
+    }
+
+    /// Moves head and body to the caller. What is left of the request is sent in a task of its own,
+    /// while the caller reads or does not.
+    pub(super) fn receive(mut self: Box<Self>) -> (ResponseHead, StallWatch, Http2Body) {
+        let head = self.head.take().expect(NO_HEAD);
+        let stall = std::mem::take(&mut self.stall);
+        if let Some(stream) = &mut self.flight.stream {
+            stream.continue_upload();
+        }
+        (head, stall, Http2Body(self))
+    }
+
+    /// Turns the reason into an outcome.
+    #[cold]
+    pub(super) fn conclude(self, reason: NoHead) -> StreamOutcome {
+        let Self { mut flight, heard, .. } = self;
         let stream = flight.stream.as_mut().expect("it is taken here first");
         let written = stream.written();
-        match outcome {
-            Ok(Ok(head)) => {
-                StreamOutcome::Response(Box::new((head, Http2Body::new(flight), stall)))
-            }
-            Ok(Err(failure)) => {
+        match reason {
+            NoHead::Wire(failure) => {
                 let untouched = stream.take_untouched();
                 flight.stream = None;
                 let lease = flight.lease.take().expect("it is taken here first");
-                StreamOutcome::Failed(Box::new(Failed { failure, lease, untouched, written }))
+                StreamOutcome::Failed(Failed { failure, lease, untouched, written })
             }
-            Err(given_up) => {
+            NoHead::GivenUp(given_up) => {
                 if given_up.is_timeout() && stream.http2().heard() == heard {
                     stream.http2().doubt();
                 }
@@ -279,58 +309,55 @@ pub(super) fn describe(origin: &Origin, error: Error, info: ConnectionInfo, writ
 }
 
 /// The body of a response that comes by a stream.
-#[derive(Debug)]
-pub(super) struct Http2Body(InFlight);
+pub(super) struct Http2Body(Box<StreamAttempt>);
+
+impl std::fmt::Debug for Http2Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Http2Body").field(&self.0.flight).finish()
+    }
+}
 
 impl Http2Body {
-    /// Takes over a stream whose head has come. What is left of the request is sent in a task of its
-    /// own, while the caller reads or does not.
-    pub(super) fn new(mut flight: InFlight) -> Self {
-        if let (Some(stream), Ok(runtime)) = (&mut flight.stream, Handle::try_current()) {
-            stream.continue_upload(&runtime);
-        }
-        Self(flight)
-    }
-
     pub(super) fn length_left(&self) -> Option<u64> {
-        self.0.stream.as_ref().and_then(Http2Stream::length_left)
+        self.0.flight.stream.as_ref().and_then(Http2Stream::length_left)
     }
 
     pub(super) fn progress(&self) -> u64 {
-        self.0.stream.as_ref().map_or(0, Http2Stream::progress)
+        self.0.flight.stream.as_ref().map_or(0, Http2Stream::progress)
     }
 
     pub(super) fn written(&self) -> u64 {
-        self.0.stream.as_ref().map_or(0, Http2Stream::written)
+        self.0.flight.stream.as_ref().map_or(0, Http2Stream::written)
     }
 
     pub(super) fn tls(&self) -> Option<Arc<TlsInfo>> {
-        self.0.lease.as_ref().and_then(|lease| lease.http2().peer().tls.clone())
+        self.0.flight.lease.as_ref().and_then(|lease| lease.http2().peer().tls.clone())
     }
 
     pub(super) fn origin_name(&self) -> Option<Arc<str>> {
-        self.0.lease.as_ref().map(|lease| Arc::clone(lease.origin().name()))
+        self.0.flight.lease.as_ref().map(|lease| Arc::clone(lease.origin().name()))
     }
 
     /// Returns true once every byte of the response has been taken off the wire.
     pub(super) fn is_complete(&self) -> bool {
-        self.0.stream.as_ref().is_none_or(Http2Stream::response_is_complete)
+        self.0.flight.stream.as_ref().is_none_or(Http2Stream::response_is_complete)
     }
 
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamFailure>>> {
-        let Some(stream) = &mut self.0.stream else { return Poll::Ready(None) };
+        let Some(stream) = &mut self.0.flight.stream else { return Poll::Ready(None) };
         let _uploading = stream.poll_upload(cx);
         stream.poll_frame(cx)
     }
 
     /// Ends the stream after its response: what is left of the request is given up.
     pub(super) fn finish(self) {
-        let Self(mut flight) = self;
+        let Self(mut attempt) = self;
+        let flight = &mut attempt.flight;
         if flight.stream.as_ref().is_some_and(Http2Stream::is_uploading) {
-            return rest_of_upload(flight);
+            return rest_of_upload(attempt);
         }
         flight.stream = None;
         drop(flight.lease.take());
@@ -338,8 +365,8 @@ impl Http2Body {
 
     /// Ends a body that is not read to its end: a small rest is read, and else the stream is reset.
     pub(super) fn abandon(self) {
-        let Self(mut flight) = self;
-        let is_small = flight.stream.as_ref().is_some_and(|stream| {
+        let Self(mut attempt) = self;
+        let is_small = attempt.flight.stream.as_ref().is_some_and(|stream| {
             stream.length_left().is_none_or(|left| left <= MAX_DRAINED_BYTES)
         });
         let Some(runtime) = is_small.then(Handle::try_current).and_then(std::result::Result::ok)
@@ -348,11 +375,11 @@ impl Http2Body {
         };
         let mut noop = Context::from_waker(Waker::noop());
         let mut read = 0;
-        if poll_rest(&mut flight, &mut read, &mut noop).is_ready() {
+        if poll_rest(&mut attempt.flight, &mut read, &mut noop).is_ready() {
             return;
         }
         runtime.spawn(async move {
-            let rest = poll_fn(|cx| poll_rest(&mut flight, &mut read, cx));
+            let rest = poll_fn(|cx| poll_rest(&mut attempt.flight, &mut read, cx));
             drop(tokio::time::timeout(MAX_DRAIN_TIME, rest).await);
         });
     }
@@ -377,10 +404,10 @@ fn poll_rest(flight: &mut InFlight, read: &mut u64, cx: &mut Context<'_>) -> Pol
 }
 
 /// Gives an upload that outlives its response a short time to end.
-fn rest_of_upload(mut flight: InFlight) {
+fn rest_of_upload(mut attempt: Box<StreamAttempt>) {
     let Ok(runtime) = Handle::try_current() else { return };
     runtime.spawn(async move {
-        let rest = poll_fn(|cx| match &mut flight.stream {
+        let rest = poll_fn(|cx| match &mut attempt.flight.stream {
             Some(stream) => stream.poll_upload(cx).map(drop),
             None => Poll::Ready(()),
         });

@@ -156,7 +156,7 @@ pub struct ResponseBody {
     /// Set instead of the lease if the request outlived the head of the response.
     upload: Option<Box<UploadHandle>>,
     /// Set instead of both if the response comes by HTTP/2.
-    http2: Option<Box<Http2Body>>,
+    http2: Option<Http2Body>,
     reused: bool,
     attempts: u32,
     deadline: Deadline,
@@ -227,7 +227,7 @@ impl ResponseBody {
             left,
             lease: None,
             upload: None,
-            http2: Some(Box::new(body)),
+            http2: Some(body),
             reused: info.reused(),
             attempts: info.attempts,
             deadline,

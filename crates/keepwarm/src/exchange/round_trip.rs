@@ -25,14 +25,14 @@ use keepwarm_pool::Replacement;
 use super::acquire::Acquirer;
 use super::attempt::{self, Attempt, AttemptFailure};
 use super::framing;
-use super::http2::{self, Http2Body, StreamAttempt};
+use super::http2::{self, StreamAttempt};
 use super::outgoing::Outgoing;
 use super::received::Received;
 use super::response_body::{ConnectionInfo, ResponseBody};
 use super::retry::{FailedAttempt, FailureKind, Retry, decide_retry, is_idempotent};
 use super::route::route;
 use super::upgrade::Switched;
-use crate::deadline::{Deadline, StallWatch};
+use crate::deadline::Deadline;
 use crate::error::{Error, Result, Stage};
 use crate::observe::request_events::RequestEvents;
 use crate::pool::closing::{Closing, Hold};
@@ -53,14 +53,6 @@ const MAX_DISCARDED_BYTES: usize = 2 << 10;
 /// Broken promise of a caller that asks for a head.
 const NO_HEAD: &str = "the head is asked for when it is there";
 
-/// The head of a response that comes by a stream.
-struct StreamHead {
-    head: ResponseHead,
-    body: Http2Body,
-    info: ConnectionInfo,
-    stall: StallWatch,
-}
-
 /// State of a round trip. Dropped in this order: the end of the request is its last event.
 pub(crate) struct RoundTrip {
     /// The attempt under way, or the one that the response came by.
@@ -68,8 +60,6 @@ pub(crate) struct RoundTrip {
     /// The same for a shared connection (HTTP/2), in place of `attempt`. Boxed, so that a request by
     /// HTTP/1.1 reserves no room for it.
     stream: Option<Box<StreamAttempt>>,
-    /// Set instead of both once the head of a response has come by a stream.
-    stream_head: Option<Box<StreamHead>>,
     /// Runs before a request goes again that a server has refused.
     pause: Deadline,
     /// Set from when the response to an expectation was dropped until the request has a connection
@@ -97,7 +87,6 @@ impl RoundTrip {
         Ok(Self {
             attempt: None,
             stream: None,
-            stream_head: None,
             pause: Deadline::default(),
             goes_again: None,
             acquirer: Acquirer::new(&origin, events.request(), needs_chunks),
@@ -131,10 +120,9 @@ impl RoundTrip {
 
     /// Returns the head, once [`poll`](Self::poll) has ended.
     pub(crate) fn head(&mut self) -> &ResponseHead {
-        match (&mut self.attempt, &self.stream_head) {
-            (Some(attempt), _) => attempt.lease.connection().head(),
-            (None, Some(stream)) => &stream.head,
-            (None, None) => panic!("{NO_HEAD}"),
+        match &mut self.attempt {
+            Some(attempt) => attempt.lease.connection().head(),
+            None => self.stream.as_ref().and_then(|stream| stream.head()).expect(NO_HEAD),
         }
     }
 
@@ -144,7 +132,7 @@ impl RoundTrip {
         let events = std::mem::take(&mut self.events);
         match self.attempt.take() {
             Some(attempt) => of_connection(attempt, deadline, events),
-            None => of_stream(*self.stream_head.take().expect(NO_HEAD), deadline, events),
+            None => of_stream(self.stream.take().expect(NO_HEAD), deadline, events),
         }
     }
 
@@ -166,7 +154,7 @@ impl RoundTrip {
             let Some(attempt) = &mut self.attempt else {
                 if self.stream.is_some() {
                     ready!(self.poll_stream(outgoing, deadline, cx))?;
-                    if self.stream_head.is_some() {
+                    if self.stream.is_some() {
                         return Poll::Ready(Ok(()));
                     }
                     continue;
@@ -230,7 +218,6 @@ impl RoundTrip {
     }
 
     /// Hands the request to a shared connection.
-    #[cold]
     fn begin_stream(
         &mut self,
         lease: StreamLease,
@@ -250,7 +237,7 @@ impl RoundTrip {
             streams,
         };
         match http2::begin(self.origin(), lease, info, outgoing, &self.events)? {
-            Ok(attempt) => self.stream = Some(Box::new(attempt)),
+            Ok(attempt) => self.stream = Some(attempt),
             Err(failed) => {
                 let failure = http2::conclude(self.origin(), *failed, info, outgoing);
                 self.prepare(failure, outgoing)?;
@@ -259,7 +246,8 @@ impl RoundTrip {
         Ok(())
     }
 
-    /// Waits for the head of a response on a stream. Without one afterwards, the request goes again.
+    /// Waits for the head of a response on a stream. Without a stream afterwards, the request goes
+    /// again.
     fn poll_stream(
         &mut self,
         outgoing: &mut Outgoing,
@@ -269,42 +257,39 @@ impl RoundTrip {
         let (Some(stream), Some(origin)) = (&mut self.stream, &self.origin) else {
             return Poll::Ready(Ok(()));
         };
-        let outcome = ready!(stream.poll_head(origin, deadline, cx));
-        let Some(stream) = self.stream.take() else { return Poll::Ready(Ok(())) };
-        let info = stream.info;
-        match stream.conclude(outcome) {
-            http2::StreamOutcome::Response(answer) => {
-                let (head, body, stall) = *answer;
-                self.events.head(head.status());
-                let is_repeatable = outgoing.body().is_some();
-                if refuses_expectation(outgoing, head.status()) && is_repeatable {
-                    self.goes_again = Some(Closing::hold(&self.origin().shared().closing));
-                    body.abandon();
-                    outgoing.headers.remove(EXPECT);
-                    (self.attempts, self.first_failure) = (0, None);
-                    return Poll::Ready(Ok(()));
-                }
-                let (head, ()) = head.into_parts();
-                let head = ResponseHead {
-                    status: head.status,
-                    version: head.version,
-                    headers: head.headers,
-                    framing: Framing::UntilEnd,
-                };
-                self.stream_head = Some(Box::new(StreamHead { head, body, info, stall }));
-                Poll::Ready(Ok(()))
+        if let Err(reason) = ready!(stream.poll_head(origin, deadline, cx)) {
+            return Poll::Ready(self.conclude_stream(reason, outgoing));
+        }
+        let status = stream.head().expect(NO_HEAD).status;
+        self.events.head(status);
+        if refuses_expectation(outgoing, status) && outgoing.body().is_some() {
+            self.goes_again = Some(Closing::hold(&self.origin().shared().closing));
+            if let Some(stream) = self.stream.take() {
+                let (_, _, body) = stream.receive();
+                body.abandon();
             }
+            outgoing.headers.remove(EXPECT);
+            (self.attempts, self.first_failure) = (0, None);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Decides whether the request goes again whose stream has no head. `Err` if it does not.
+    #[cold]
+    fn conclude_stream(&mut self, reason: http2::NoHead, outgoing: &mut Outgoing) -> Result<()> {
+        let Some(stream) = self.stream.take() else { return Ok(()) };
+        let info = stream.info;
+        match stream.conclude(reason) {
             http2::StreamOutcome::GivenUp(error, written) => {
-                Poll::Ready(Err(http2::describe(self.origin(), error, info, written)))
+                Err(http2::describe(self.origin(), error, info, written))
             }
             http2::StreamOutcome::Failed(failed) => {
-                let failure = http2::conclude(self.origin(), *failed, info, outgoing);
+                let failure = http2::conclude(self.origin(), failed, info, outgoing);
                 if failure.kind == FailureKind::Unprocessed && self.attempts > 1 {
                     let pause = Duration::from_millis(10 << self.attempts.min(7));
                     self.pause = Deadline::after(Some(pause));
                 }
-                self.prepare(failure, outgoing)?;
-                Poll::Ready(Ok(()))
+                self.prepare(failure, outgoing)
             }
         }
     }
@@ -405,9 +390,9 @@ fn of_connection(attempt: Attempt, deadline: Deadline, events: RequestEvents) ->
     received
 }
 
-#[cold]
-fn of_stream(stream: StreamHead, deadline: Deadline, events: RequestEvents) -> Received {
-    let StreamHead { head, body, info, stall } = stream;
+fn of_stream(stream: Box<StreamAttempt>, deadline: Deadline, events: RequestEvents) -> Received {
+    let info = stream.info;
+    let (head, stall, body) = stream.receive();
     let ResponseHead { status, version, headers, .. } = head;
     let body = ResponseBody::of_stream(body, &info, deadline, stall);
     let extensions = http::Extensions::new();

@@ -4,7 +4,8 @@
 //! A [`Network`] is given to a client as its connector. Each dial then waits until the test
 //! completes or fails it; each connection leads to a [`Peer`] that reads requests and writes
 //! responses when the test calls it. No result depends on chance or on a port, and no socket is
-//! opened. Everything between is the real client: the pool, the queue, retries, HTTP/1.1.
+//! opened. Everything between is the real client: the pool, the queue, retries, HTTP/1.1 and HTTP/2
+//! ([`Dial::succeed_http2`], [`Http2Peer`]).
 //!
 //! All timers of the client, its timeouts and its idle clock, are tokio's. In a runtime whose time
 //! is paused they cost no time: `tokio::time::sleep(Duration::from_secs(90)).await` lets 90 seconds
@@ -50,6 +51,8 @@
 //! The effects of a kernel are missing: ports, TIME_WAIT, buffers of its sizes, and the time between
 //! the arrival of a packet and its being read. TLS is not simulated either: use URLs with `http`.
 
+#[cfg(feature = "http2")]
+mod http2;
 mod peer;
 
 use std::fmt;
@@ -63,6 +66,8 @@ use tokio::sync::{mpsc, oneshot};
 use tower_service::Service;
 
 use crate::wire::connect::Destination;
+#[cfg(feature = "http2")]
+pub use http2::{AskedStream, Http2Peer};
 use peer::Pipe;
 pub use peer::{Asked, Peer};
 
@@ -165,6 +170,21 @@ impl Dial {
         // A client that has given up closes the connection at once.
         drop(self.answer.send(Ok(Connected(theirs))));
         Peer::new(ours)
+    }
+
+    /// Completes the dial, and returns the server's side of a connection that speaks HTTP/2 and
+    /// allows this many streams at once. The client has to speak it without asking
+    /// ([`http2_prior_knowledge`](crate::ClientBuilder::http2_prior_knowledge)).
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime, in which a task of the peer's runs.
+    #[cfg(feature = "http2")]
+    #[must_use = "a peer that is dropped closes the connection"]
+    pub fn succeed_http2(self, streams: u32) -> Http2Peer {
+        let (ours, theirs) = peer::pair();
+        drop(self.answer.send(Ok(Connected(theirs))));
+        Http2Peer::start(ours, streams)
     }
 
     /// Fails the dial, with an [`io::ErrorKind`] or an [`io::Error`].

@@ -102,6 +102,11 @@ pub struct Asked {
 }
 
 impl Asked {
+    #[cfg(feature = "http2")]
+    pub(super) const fn of(head: String, body: Vec<u8>) -> Self {
+        Self { head, body }
+    }
+
     fn start(&self, place: usize) -> &str {
         self.head.split([' ', '\r']).nth(place).unwrap_or_default()
     }

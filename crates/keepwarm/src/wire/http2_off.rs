@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::Frame;
+use keepwarm_http1::ResponseHead;
 use keepwarm_pool::{CloseReason, Closer};
 
 use super::body::Body;
@@ -119,7 +120,7 @@ impl Http2Stream {
     pub(crate) fn release(&mut self) {
         match *self {}
     }
-    pub(crate) fn continue_upload(&mut self, _: &tokio::runtime::Handle) {
+    pub(crate) fn continue_upload(&mut self) {
         match *self {}
     }
     pub(crate) fn take_untouched(&mut self) -> Option<Body> {
@@ -133,9 +134,11 @@ impl Http2Stream {
     }
     pub(crate) fn poll_head(
         &mut self,
+        _: &mut Option<ResponseHead>,
         _: Option<&InterimListener>,
+        _: bool,
         _: &mut Context<'_>,
-    ) -> Poll<Result<http::Response<()>, StreamFailure>> {
+    ) -> Poll<Result<(), StreamFailure>> {
         match *self {}
     }
     pub(crate) fn poll_frame(

@@ -20,7 +20,7 @@ use rustls_platform_verifier::Verifier;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Error, Kind, Result, Stage};
 use crate::settings::{Protocol, Settings};
 use crate::wire::peer::TlsInfo;
 use crate::wire::stream::Stream;
@@ -372,7 +372,8 @@ impl Tls {
     ) -> Result<(TlsStream<Stream>, TlsInfo)> {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|error| Error::failed(Stage::Tls, error).with_message(name.to_owned()))?;
-        let config = if http1_only && self.offered != HTTP1_ALONE {
+        let offered = if http1_only { HTTP1_ALONE } else { self.offered };
+        let config = if offered != self.offered {
             self.http1.get_or_init(|| self.configure(HTTP1_ALONE)).clone()
         } else {
             self.config.get_or_init(|| self.configure(self.offered)).clone()
@@ -384,7 +385,7 @@ impl Tls {
                 let info = facts(stream.get_ref().1);
                 Ok((stream, info))
             }
-            Ok(Err(error)) => Err(Error::failed(Stage::Tls, error)),
+            Ok(Err(error)) => Err(failed_handshake(error, offered)),
             Err(_) => Err(Error::handshake_timeout()),
         }
     }
@@ -423,6 +424,27 @@ impl Tls {
         config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
         Ok(Arc::new(config))
     }
+}
+
+/// Returns the error of a handshake that offered these protocols.
+fn failed_handshake(error: std::io::Error, offered: &[&[u8]]) -> Error {
+    let refusal = rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol);
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    if cause != Some(&refusal) {
+        return Error::failed(Stage::Tls, error);
+    }
+    if offered == HTTP2_ALONE {
+        return Error::caused(Stage::Tls, Kind::NotHttp2, error).with_message(
+            "the server refused HTTP/2 (ALPN h2), and the client speaks nothing else \
+             (http2_prior_knowledge)",
+        );
+    }
+    let words = if offered == HTTP1_ALONE {
+        "the server refused HTTP/1.1 (ALPN http/1.1), and the client offers nothing else (http1_only)"
+    } else {
+        "the server refused HTTP/2 and HTTP/1.1 (ALPN)"
+    };
+    Error::failed(Stage::Tls, error).with_message(words)
 }
 
 /// A verifier that trusts any certificate. Signatures of the handshake are checked all the same.

@@ -24,6 +24,8 @@ pub(crate) const CONTINUATION: u8 = 9;
 pub(crate) const ACK: u8 = 1;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
+pub(crate) const PADDED: u8 = 8;
+pub(crate) const PRIORITY: u8 = 32;
 
 pub(crate) const MAX_STREAMS: u16 = 3;
 pub(crate) const INITIAL_WINDOW: u16 = 4;

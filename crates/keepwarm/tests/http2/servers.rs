@@ -1,5 +1,5 @@
-//! Real servers of HTTP/2: nginx, nghttpd, Go, Node. A server that is not installed is skipped, and
-//! loudly.
+//! Real servers of HTTP/2 without TLS: nghttpd, Go, Node, hyper; and what `tls_servers` shares. A
+//! server that is not installed is skipped, and loudly.
 
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
-use keepwarm::{Certificate, Client, ClientBuilder, CloseReason};
+use keepwarm::{Client, CloseReason};
 use keepwarm_testkit::scripted::eventually;
 use keepwarm_testkit::skipped;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -16,15 +16,15 @@ use tokio::task::JoinSet;
 /// Bound on what a real server does on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("no {what} in time"))
 }
 
 /// A server's process. Ends when it is dropped, and its workers with it: hence no SIGKILL.
-struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Process {
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let id = self.0.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().expect("kill").success());
     }
@@ -37,7 +37,7 @@ impl Drop for Process {
     }
 }
 
-fn runs(program: &str, argument: &str) -> bool {
+pub(crate) fn runs(program: &str, argument: &str) -> bool {
     let silent =
         |command: &mut Command| command.stdout(Stdio::null()).stderr(Stdio::null()).status();
     let found = silent(Command::new(program).arg(argument)).is_ok_and(|status| status.success());
@@ -48,16 +48,16 @@ fn runs(program: &str, argument: &str) -> bool {
 }
 
 /// A port that is free now.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }
 
-async fn listens(port: u16) {
+pub(crate) async fn listens(port: u16) {
     eventually("the server", || TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
 }
 
-fn folder(name: &str) -> PathBuf {
+pub(crate) fn folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&folder).expect("a folder");
     folder
@@ -68,7 +68,13 @@ fn plain() -> Client {
 }
 
 /// Sends requests, so many at a time, all of which have to succeed.
-async fn all_succeed(client: &Client, url: &str, tasks: usize, each: usize, posts: bool) {
+pub(crate) async fn all_succeed(
+    client: &Client,
+    url: &str,
+    tasks: usize,
+    each: usize,
+    posts: bool,
+) {
     let mut all = JoinSet::new();
     for _ in 0..tasks {
         let (client, url) = (client.clone(), url.to_owned());
@@ -87,12 +93,12 @@ async fn all_succeed(client: &Client, url: &str, tasks: usize, each: usize, post
     }
 }
 
-async fn downloads(client: &Client, url: &str) {
+pub(crate) async fn downloads(client: &Client, url: &str) {
     let response = within("response", client.get(url).send()).await.expect("a response");
     assert_eq!(within("body", response.bytes()).await.expect("a body").len(), 8 << 20);
 }
 
-async fn echoes(client: &Client, url: &str) {
+pub(crate) async fn echoes(client: &Client, url: &str) {
     let body =
         Bytes::from((0..3 << 20).map(|index: u32| index.to_le_bytes()[1]).collect::<Vec<_>>());
     let request = client.post(url).body(body.clone());
@@ -167,103 +173,20 @@ async fn nghttpd_serves_within_its_limit() {
     echoes(&client, &format!("{url}/small")).await;
 }
 
-/// nginx with TLS, in a folder of its own.
-struct Nginx {
-    process: Process,
-    port: u16,
-    authority: Vec<Certificate>,
-}
-
-impl Nginx {
-    async fn start(name: &str) -> Option<Self> {
-        if !runs("nginx", "-v") {
-            return None;
-        }
-        let folder = folder(name);
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let names = vec!["localhost".to_owned()];
-        let certificate = rcgen::CertificateParams::new(names).and_then(|it| it.self_signed(&key));
-        let pem = certificate.expect("a certificate").pem();
-        std::fs::write(folder.join("cert.pem"), &pem).expect("a file");
-        std::fs::write(folder.join("key.pem"), key.serialize_pem()).expect("a file");
-        std::fs::write(folder.join("large"), vec![0; 8 << 20]).expect("a file");
-        let (port, at) = (free_port(), folder.display());
-        // A master, so that it can be told to reload; root's workers read the folder as root.
-        let user = if is_root() { "user root;" } else { "" };
-        let settings = format!(
-            "{user} daemon off; worker_processes 1; pid {at}/pid; error_log {at}/error.log;
-             events {{ worker_connections 512; }}
-             http {{
-                 access_log off; client_body_temp_path {at}/a; proxy_temp_path {at}/b;
-                 fastcgi_temp_path {at}/c; uwsgi_temp_path {at}/d; scgi_temp_path {at}/e;
-                 keepalive_requests 100; client_max_body_size 0;
-                 server {{
-                     listen 127.0.0.1:{port} ssl http2;
-                     ssl_certificate {at}/cert.pem; ssl_certificate_key {at}/key.pem;
-                     root {at};
-                     location = / {{ return 200 x; }}
-                 }}
-             }}"
-        );
-        std::fs::write(folder.join("nginx.conf"), settings).expect("a file");
-        let mut command = Command::new("nginx");
-        command.arg("-p").arg(&folder).arg("-c").arg(folder.join("nginx.conf"));
-        let process =
-            Process(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs"));
-        listens(port).await;
-        let authority = Certificate::all_from_pem(pem.as_bytes()).expect("a certificate");
-        Some(Self { process, port, authority })
-    }
-
-    fn client(&self, build: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Client {
-        build(Client::builder().root_certificates(self.authority.clone()))
-            .build()
-            .expect("a client")
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("https://localhost:{}{path}", self.port)
-    }
-
-    fn reload(&self) {
-        self.process.signal("-HUP");
-    }
-}
-
-fn is_root() -> bool {
-    let id = Command::new("id").arg("-u").output().expect("id");
-    id.stdout.trim_ascii() == b"0"
-}
-
-/// A GOAWAY after each hundred requests, and at two reloads; no request fails.
+/// hyper's server, under axum.
 #[tokio::test]
-async fn nginx_reloads_cost_no_request() {
-    let Some(nginx) = Nginx::start("http2-nginx-reload").await else { return };
-    let client = nginx.client(|builder| builder);
-    let url = nginx.url("/");
-    let load = tokio::spawn({
-        let client = client.clone();
-        async move {
-            all_succeed(&client, &url, 50, 40, false).await;
-            all_succeed(&client, &url, 50, 10, true).await;
-        }
-    });
-    for _ in 0..2 {
-        tokio::time::sleep(Duration::from_millis(150)).await;
-        nginx.reload();
-    }
-    within("end", load).await.expect("every request succeeds");
-    let total = client.stats().total;
-    assert!(total.closed_for(CloseReason::GoAway) >= 10, "{total:?}");
-    downloads(&client, &nginx.url("/large")).await;
-    let large = client.post(nginx.url("/")).body(vec![0; 8 << 20]).send();
-    assert_eq!(within("response", large).await.expect("a response").status(), 200);
-}
-
-#[tokio::test]
-async fn nginx_has_as_many_connections_as_needed() {
-    let Some(nginx) = Nginx::start("http2-nginx-burst").await else { return };
-    let client = nginx.client(|builder| builder.max_connections_per_origin(2));
-    all_succeed(&client, &nginx.url("/"), 150, 1, false).await;
-    assert!(client.stats().total.opened <= 4, "{:?}", client.stats().total);
+async fn hyper_server_serves_all() {
+    let large = || async { vec![0_u8; 8 << 20] };
+    let routes = axum::Router::new()
+        .route("/", axum::routing::any(|| async { "x" }))
+        .route("/large", axum::routing::get(large))
+        .route("/echo", axum::routing::post(|body: axum::body::Body| async { body }));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(axum::serve(listener, routes).into_future());
+    let client = plain();
+    all_succeed(&client, &format!("{url}/"), 40, 10, true).await;
+    assert_eq!(client.stats().total.opened, 1, "hyper allows two hundred streams");
+    downloads(&client, &format!("{url}/large")).await;
+    echoes(&client, &format!("{url}/echo")).await;
 }

@@ -46,10 +46,25 @@ async fn alpn_chooses_the_protocol() {
             // A server that has no protocol in common ends the handshake, or chooses none.
             Err(error) => {
                 assert!(version == http::Version::HTTP_11, "{error:?}");
-                assert_eq!(error.stage(), Stage::Tls, "{error:?}");
+                assert!(error.is_not_http2(), "{error:?}");
+                assert_eq!((error.stage(), error.bytes_written()), (Stage::Tls, None), "{error:?}");
+                assert!(error.to_string().contains("http2_prior_knowledge"), "{error}");
             }
         }
     }
+}
+
+/// A server that speaks HTTP/2 alone, to a client that was told not to.
+#[tokio::test]
+async fn http2_server_refuses_http1_only() {
+    let authority = crate::tls::Authority::new();
+    let (url, _) = tls_server(&authority, &[b"h2"]).await;
+    let http1 = Client::builder().root_certificates(authority.certificate()).http1_only();
+    let sent = http1.build().expect("a client").get(&url).send();
+    let error = within("an answer", sent).await.expect_err("no protocol in common");
+    assert!(error.is_tls() && !error.is_not_http2(), "{error:?}");
+    assert_eq!((error.stage(), error.bytes_written()), (Stage::Tls, None));
+    assert!(error.to_string().contains("http1_only"), "{error}");
 }
 
 /// Serves "x" over TLS in the protocol that was agreed on; each HTTP/1.1 answer takes a moment, so that

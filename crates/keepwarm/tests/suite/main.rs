@@ -24,6 +24,7 @@ mod freshness;
 mod given_up;
 mod header_timeout;
 mod http2;
+mod http2_kit;
 #[cfg(feature = "tls")]
 mod http_versions;
 mod idle_watch;

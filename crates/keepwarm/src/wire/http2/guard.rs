@@ -1,11 +1,12 @@
 //! Checks of the peer's header blocks that `h2` does not make, or for which it ends the connection.
 //!
 //! A status of other than three digits, a pseudo-field that no response has, a pseudo-field in
-//! trailers: RFC 9113 (8.1.1) makes each an error of its stream, and the other streams go on. `h2`
-//! ends the connection at the first, and passes the others over. So the guard reads the blocks before
-//! `h2` does. Well-formed ones pass untouched. To a malformed one it adds a field for which `h2`
-//! resets the stream, and replaces what `h2` cannot decode by a field of the same size, so that both
-//! tables stay the same (RFC 7541).
+//! trailers, a body before its head or after its end: RFC 9113 (5.1, 8.1.1) makes each an error of its
+//! stream, and the other streams go on. `h2` ends the connection at the first and at the last, and
+//! passes the others over. So the guard reads the frames before `h2` does. Well-formed ones pass
+//! untouched. To a malformed block it adds a field for which `h2` resets the stream, and replaces what
+//! `h2` cannot decode by a field of the same size, so that both tables stay the same (RFC 7541). Before
+//! a body out of place it puts such a block.
 //!
 //! Pure. Decodes lengths, not texts. What it does not understand it leaves to `h2`, for good.
 
@@ -25,6 +26,10 @@ const PRIORITY: u8 = 32;
 const MAX_FRAME: usize = 16 << 10;
 /// Limit on the frames of one block. Beyond it `h2` ends the connection by its own.
 const MAX_HELD: usize = 2 << 20;
+/// Limit on the block that is known, so that no block is copied that is seldom repeated.
+const MAX_KNOWN: usize = 1024;
+/// A block for which `h2` resets the stream, and which leaves the table as it was.
+const MALFORMED: &[u8] = b"\0\x02te\x01x";
 /// Limit on the streams that are remembered.
 const MAX_REMEMBERED: usize = 1024;
 
@@ -40,6 +45,14 @@ pub(super) struct Guard {
     at: usize,
     /// Streams whose final head has come, and not their end.
     bodies: Vec<u32>,
+    /// There were more such streams than are remembered: no body is judged any more.
+    has_forgotten: bool,
+    /// The stream of the last body out of place.
+    misplaced: u32,
+    /// The last block of a head that was well-formed and left the table as it was, and what was seen
+    /// in it. The same block again needs no reading: a server repeats most of its heads.
+    known: Vec<u8>,
+    seen_in_known: hpack::SeenBlock,
     /// Streams whose head was beyond the limit; taken by the reader.
     too_large: Vec<u32>,
     is_off: bool,
@@ -97,6 +110,7 @@ impl Guard {
         self.passing -= at;
         while at < bytes.len() {
             let passed = match Frame::parse(&bytes[at..]) {
+                Some(frame) if self.is_misplaced(&frame) => None,
                 Some(frame) if !is_block(frame.kind) => {
                     self.pass(&frame);
                     let whole = HEAD + frame.length;
@@ -122,6 +136,15 @@ impl Guard {
         None
     }
 
+    /// Returns true if the frame begins a body where none may be: before the final head of its
+    /// stream, or after its end.
+    fn is_misplaced(&self, frame: &Frame) -> bool {
+        frame.kind == DATA
+            && ![0, self.misplaced].contains(&frame.stream)
+            && !self.has_forgotten
+            && !self.bodies.contains(&frame.stream)
+    }
+
     /// Notes the end of a stream.
     fn pass(&mut self, frame: &Frame) {
         if frame.kind == RST_STREAM || (frame.kind == DATA && frame.has(END_STREAM)) {
@@ -139,8 +162,20 @@ impl Guard {
     /// the block is malformed.
     fn is_well_formed(&mut self, frame: &Frame, block: &[u8]) -> bool {
         let is_trailer = self.bodies.contains(&frame.stream);
+        if !is_trailer && !block.is_empty() && self.known == block {
+            let seen = self.seen_in_known;
+            self.note(frame, &seen);
+            return true;
+        }
         match self.table.read(block, is_trailer) {
             Some(seen) if !seen.is_malformed => {
+                if self.table.has_changed() {
+                    self.known.clear();
+                } else if !is_trailer && block.len() <= MAX_KNOWN {
+                    self.known.clear();
+                    self.known.extend_from_slice(block);
+                    self.seen_in_known = seen;
+                }
                 self.note(frame, &seen);
                 true
             }
@@ -160,6 +195,7 @@ impl Guard {
         } else if seen.is_final && !self.bodies.contains(&frame.stream) {
             if self.bodies.len() >= MAX_REMEMBERED {
                 self.bodies.swap_remove(0);
+                self.has_forgotten = true;
             }
             self.bodies.push(frame.stream);
         }
@@ -172,6 +208,11 @@ impl Guard {
         while let Some(frame) = Frame::parse(&self.held[self.at..]) {
             let whole = HEAD + frame.length;
             if !is_block(frame.kind) && self.at == 0 {
+                if self.is_misplaced(&frame) {
+                    self.misplaced = frame.stream;
+                    let head = Frame { length: 0, kind: HEADERS, flags: 0, stream: frame.stream };
+                    out.extend(frames_of(&head, MALFORMED));
+                }
                 self.pass(&frame);
                 let here = whole.min(self.held.len());
                 self.passing = whole - here;
@@ -210,6 +251,7 @@ impl Guard {
             at += HEAD + frame.length;
         }
         let is_trailer = self.bodies.contains(&first.stream);
+        self.known.clear();
         let seen = self.table.read(&block, is_trailer)?;
         let corrected = if seen.is_malformed {
             self.table.rewind();
@@ -311,6 +353,55 @@ mod tests {
         for size in 1..bytes.len() {
             assert_eq!(through(&bytes, size), whole, "pieces of {size}");
         }
+    }
+
+    /// A body before its head, or after its end, fails its stream alone.
+    #[test]
+    fn misplaced_bodies_are_marked_once() {
+        let data = |stream| frame(DATA, 0, stream, b"x");
+        let mark = |stream| frame(HEADERS, END_HEADERS, stream, MALFORMED);
+        let head = frame(HEADERS, END_HEADERS | END_STREAM, 3, &[0x88]);
+        let bytes = [data(1), data(1), head.clone(), data(3), data(0)].concat();
+        let expected = [mark(1), data(1), data(1), head, mark(3), data(3), data(0)].concat();
+        for size in 1..=bytes.len() {
+            assert_eq!(through(&bytes, size), expected, "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn no_body_is_judged_by_a_full_memory() {
+        let mut guard =
+            Guard { bodies: (0..1024).map(|index| 2 * index).collect(), ..Guard::default() };
+        assert_eq!(guard.take(&frame(HEADERS, END_HEADERS, 1, &[0x88])), None);
+        assert_eq!(guard.bodies.len(), MAX_REMEMBERED);
+        assert_eq!(guard.take(&frame(DATA, 0, 3, b"x")), None, "its head may be forgotten");
+    }
+
+    /// A block that refers to the table means another thing once the table has changed.
+    #[test]
+    fn known_block_is_read_again_after_a_change() {
+        let mut guard = Guard::default();
+        // The table: "a: b", and then, before it, a field that no response has.
+        let enters = [0x88, 0x40, 1, b'a', 1, b'b'];
+        let repeated = frame(HEADERS, END_HEADERS | END_STREAM, 3, &[0x88, 0xbe]);
+        assert_eq!(guard.take(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &enters)), None);
+        assert_eq!(guard.take(&repeated), None);
+        assert_eq!(guard.known, [0x88, 0xbe]);
+        assert_eq!(guard.take(&repeated), None);
+        let malformed = [0x88, 0x40, 2, b':', b'a', 1, b'b'];
+        assert!(guard.take(&frame(HEADERS, END_HEADERS | END_STREAM, 5, &malformed)).is_some());
+        assert!(guard.take(&repeated).is_some(), "it has the malformed field now");
+    }
+
+    /// A block that is known as a head is malformed as trailers.
+    #[test]
+    fn known_head_is_no_trailer() {
+        let mut guard = Guard::default();
+        let head = |stream| frame(HEADERS, END_HEADERS, stream, &[0x88]);
+        for stream in [1, 3] {
+            assert_eq!(guard.take(&head(stream)), None);
+        }
+        assert!(guard.take(&head(1)).is_some());
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Default for Table {
 }
 
 /// Facts of one block.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SeenBlock {
     pub(super) is_malformed: bool,
     pub(super) is_too_large: bool,
@@ -94,6 +94,11 @@ impl Table {
             self.apply(&step, is_trailer, &mut seen)?;
         }
         Some(seen)
+    }
+
+    /// Returns true if the block that was read last has changed the table.
+    pub(super) fn has_changed(&self) -> bool {
+        self.entered > 0 || !self.evicted.is_empty() || self.limit != self.limit_before
     }
 
     /// Goes back to the start of the block that was read last.
@@ -299,6 +304,8 @@ impl<'a> Text<'a> {
     /// Kind of a status with this value.
     fn status(&self) -> FieldKind {
         match self.short() {
+            // HTTP/2 has no upgrade (RFC 9113, 8.6).
+            Some(([b'1', b'0', b'1', ..], 3)) => FieldKind::Undecodable,
             Some(([first @ b'1'..=b'9', second, third, ..], 3))
                 if second.is_ascii_digit() && third.is_ascii_digit() =>
             {

@@ -12,7 +12,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body as _, Frame};
-
+use keepwarm_http1::{Framing, ResponseHead};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -85,17 +85,18 @@ struct StreamUpload {
 /// meanwhile, it is never sent.
 struct Unsent {
     request: http::Request<()>,
+    body: Body,
     is_held: bool,
 }
 
 /// A request on a connection, and its response.
 pub(crate) struct Http2Stream {
+    /// Set until the request has been handed over.
     unsent: Option<Box<Unsent>>,
-    /// The body of a request that has not been handed over.
-    unsent_body: Option<Body>,
     head: Option<ResponseFuture>,
     receive: Option<RecvStream>,
-    upload: Option<StreamUpload>,
+    /// `None` once the body has been handed over, and for a request without one.
+    upload: Option<Box<StreamUpload>>,
     /// The task that sends the rest of the body once the head of the response has come.
     background: Option<JoinHandle<()>>,
     /// Bytes of the announced body length that have not come.
@@ -125,56 +126,79 @@ impl Http2 {
         is_alone: bool,
     ) -> Result<Http2Stream, Body> {
         let mut stream = Http2Stream {
-            unsent: Some(Box::new(Unsent { request, is_held })),
-            unsent_body: Some(body),
+            unsent: None,
             head: None,
             receive: None,
             upload: None,
             background: None,
             left: None,
-            is_head_request: false,
+            is_head_request: request.method() == Method::HEAD,
             progress: 0,
             written: 0,
             http2: Arc::clone(self),
         };
-        if self.heard.is_blocked() || stream.hand_over(is_alone) {
-            return Ok(stream);
+        if self.heard.is_blocked() {
+            stream.unsent = Some(Box::new(Unsent { request, body, is_held }));
+        } else {
+            stream.hand_over(request, body, is_held, is_alone)?;
         }
-        Err(stream.unsent_body.take().unwrap_or_default())
+        Ok(stream)
     }
 }
 
 impl Http2Stream {
-    /// Hands the request to the connection. Returns false if that takes none.
-    fn hand_over(&mut self, is_alone: bool) -> bool {
+    /// Hands the request to the connection. `Err` with the body if that takes none.
+    fn hand_over(
+        &mut self,
+        request: http::Request<()>,
+        body: Body,
+        is_held: bool,
+        is_alone: bool,
+    ) -> Result<(), Body> {
         let mut noop = Context::from_waker(std::task::Waker::noop());
-        let Some(mut sender) = self.http2.sender() else { return false };
+        let Some(mut sender) = self.http2.sender() else { return Err(body) };
         if !matches!(sender.poll_ready(&mut noop), Poll::Ready(Ok(()))) {
-            return false;
+            return Err(body);
         }
-        let Some(unsent) = self.unsent.take() else { return true };
-        let Unsent { request, is_held } = *unsent;
-        self.is_head_request = request.method() == Method::HEAD;
-        let ends = self.unsent_body.as_ref().is_none_or(http_body::Body::is_end_stream);
+        let ends = body.is_end_stream();
         let send = || sender.send_request(request, ends);
         let sent = if is_alone && ends {
             self.http2.shared.hand_over(|| self.http2.heard(), send)
         } else {
             send()
         };
-        let Ok((head, send)) = sent else { return false };
-        let body = self.unsent_body.take().unwrap_or_default();
-        self.upload = (!ends).then(|| StreamUpload {
-            body,
-            send,
-            waiting: Bytes::new(),
-            is_held,
-            is_touched: false,
-            waits_for_peer: false,
-        });
+        let Ok((head, send)) = sent else { return Err(body) };
+        if !ends {
+            let upload = StreamUpload {
+                body,
+                send,
+                waiting: Bytes::new(),
+                is_held,
+                is_touched: false,
+                waits_for_peer: false,
+            };
+            self.upload = Some(Box::new(upload));
+        }
         self.head = Some(head);
         self.written = 1;
-        true
+        Ok(())
+    }
+
+    /// Hands the request over that waited for the kernel, once that takes more. `Err` with the body
+    /// put back if the connection takes no request any more.
+    fn poll_hand_over(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamFailure>> {
+        ready!(self.http2.heard.poll_unblocked(cx));
+        let Some(unsent) = self.unsent.take() else { return Poll::Ready(Ok(())) };
+        let Unsent { request, body, is_held } = *unsent;
+        if let Err(body) = self.hand_over(request, body, is_held, false) {
+            let request = http::Request::new(());
+            self.unsent = Some(Box::new(Unsent { request, body, is_held }));
+            return Poll::Ready(Err(StreamFailure::Unsent));
+        }
+        match self.poll_upload(cx) {
+            Poll::Ready(Err(failure)) => Poll::Ready(Err(failure)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(())),
+        }
     }
 
     /// Returns true if the request has not been handed over.
@@ -203,7 +227,11 @@ impl Http2Stream {
     }
 
     /// Lets a task send the rest of the body, also while the response is not read.
-    pub(crate) fn continue_upload(&mut self, runtime: &Handle) {
+    pub(crate) fn continue_upload(&mut self) {
+        if self.upload.is_none() {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
         let Some(mut upload) = self.upload.take() else { return };
         self.background = Some(runtime.spawn(async move {
             let mut written = 0;
@@ -239,8 +267,8 @@ impl Http2Stream {
 
     /// Returns the body if no part of it was taken.
     pub(crate) fn take_untouched(&mut self) -> Option<Body> {
-        if let Some(body) = self.unsent_body.take() {
-            return Some(body);
+        if let Some(unsent) = self.unsent.take() {
+            return Some(unsent.body);
         }
         let upload = self.upload.take_if(|upload| !upload.is_touched)?;
         Some(upload.body)
@@ -272,25 +300,55 @@ impl Http2Stream {
         }
     }
 
-    /// Reads the head of the response.
+    /// Reads the head of the response into `received`. `is_watched`: interim responses count as
+    /// progress.
     pub(crate) fn poll_head(
         &mut self,
+        received: &mut Option<ResponseHead>,
         listener: Option<&InterimListener>,
+        is_watched: bool,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<http::Response<()>, StreamFailure>> {
+    ) -> Poll<Result<(), StreamFailure>> {
         if self.is_unsent() {
-            ready!(self.http2.heard.poll_unblocked(cx));
-            if !self.hand_over(false) {
-                return Poll::Ready(Err(StreamFailure::Unsent));
-            }
-            if let Poll::Ready(Err(failure)) = self.poll_upload(cx) {
-                return Poll::Ready(Err(failure));
-            }
+            ready!(self.poll_hand_over(cx))?;
+        }
+        if listener.is_some() || is_watched || self.is_held() {
+            self.poll_interim(listener, cx);
         }
         let Some(head) = &mut self.head else { return Poll::Pending };
-        let stream = head.stream_id().as_u32();
-        while let Poll::Ready(Some(interim)) = head.poll_informational(cx) {
-            let Ok(interim) = interim else { break };
+        let response = match ready!(Pin::new(&mut *head).poll(cx)) {
+            Ok(response) => response,
+            Err(error) => {
+                let stream = head.stream_id().as_u32();
+                return Poll::Ready(Err(StreamFailure::of(error, &self.http2, stream)));
+            }
+        };
+        self.head = None;
+        self.progress += 1;
+        let (parts, receive) = response.into_parts();
+        self.left = self.expected_length(parts.status, &parts.headers)?;
+        if self.is_held() {
+            // The final response has come: the body is not wanted.
+            self.stop_upload();
+        }
+        if receive.is_end_stream() {
+            self.check_length()?;
+        } else {
+            self.receive = Some(receive);
+        }
+        *received = Some(ResponseHead {
+            status: parts.status,
+            version: parts.version,
+            headers: parts.headers,
+            framing: Framing::UntilEnd,
+        });
+        Poll::Ready(Ok(()))
+    }
+
+    /// Passes the interim responses on that have come.
+    fn poll_interim(&mut self, listener: Option<&InterimListener>, cx: &mut Context<'_>) {
+        let Some(head) = &mut self.head else { return };
+        while let Poll::Ready(Some(Ok(interim))) = head.poll_informational(cx) {
             self.progress += 1;
             if interim.status() == StatusCode::CONTINUE
                 && let Some(upload) = &mut self.upload
@@ -301,31 +359,25 @@ impl Http2Stream {
                 listener.hear(interim.status(), interim.headers());
             }
         }
-        let response = ready!(Pin::new(head).poll(cx))
-            .map_err(|error| StreamFailure::of(error, &self.http2, stream))?;
-        self.head = None;
-        self.progress += 1;
-        let (parts, receive) = response.into_parts();
-        self.left = self.expected_length(parts.status, &parts.headers);
-        if self.is_held() {
-            // The final response has come: the body is not wanted.
-            self.stop_upload();
-        }
-        if receive.is_end_stream() {
-            self.check_length()?;
-        } else {
-            self.receive = Some(receive);
-        }
-        Poll::Ready(Ok(http::Response::from_parts(parts, ())))
     }
 
-    fn expected_length(&self, status: StatusCode, headers: &HeaderMap) -> Option<u64> {
+    /// Returns the declared length of the body. `Err` if the response declares several.
+    fn expected_length(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Result<Option<u64>, StreamFailure> {
+        let mut declared = headers.get_all(CONTENT_LENGTH).iter();
+        let first = declared.next();
+        if declared.any(|other| Some(other) != first) {
+            return Err(StreamFailure::Stream("the response declares several lengths".into()));
+        }
         if self.is_head_request
             || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status)
         {
-            return Some(0);
+            return Ok(Some(0));
         }
-        headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+        Ok(first.and_then(|length| length.to_str().ok()?.parse().ok()))
     }
 
     fn check_length(&self) -> Result<(), StreamFailure> {
