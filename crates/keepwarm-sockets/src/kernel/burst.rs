@@ -20,8 +20,8 @@ pub(crate) struct Burst {
 }
 
 impl Burst {
-    /// Takes the number of items of one use. Returns the capacity to shrink to, if `capacity` is far
-    /// more than was needed lately.
+    /// Takes the number of items of one use. Returns the capacity to shrink to, if `capacity` is more
+    /// than twice what was needed lately: buffers grow by doubling.
     pub(crate) fn handle_use(&mut self, items: usize, capacity: usize) -> Option<usize> {
         self.most = self.most.max(items);
         self.uses += 1;
@@ -30,7 +30,7 @@ impl Burst {
         }
         let needed = self.most.max(KEPT);
         *self = Burst::default();
-        (capacity > needed.saturating_mul(4)).then_some(needed)
+        (capacity > needed.saturating_mul(2)).then_some(needed)
     }
 
     /// Takes one use of a buffer by `items`, and shrinks it if the last uses needed much less. Its
@@ -81,7 +81,7 @@ mod tests {
         table.retain(|key, _| *key == 7);
         let capacity = table.capacity();
         for n in 0..10 * USES {
-            burst.shrink_table(if n % 10 == 0 { 20_000 } else { 1 }, &mut table);
+            burst.shrink_table(if n % 10 == 0 { 30_000 } else { 1 }, &mut table);
         }
         assert_eq!(table.capacity(), capacity);
         (0..2 * USES).for_each(|_| burst.shrink_table(1, &mut table));

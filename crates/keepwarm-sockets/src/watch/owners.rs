@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::kernel::proc::process;
@@ -18,11 +19,14 @@ use crate::tracker::owners::ReadProcess;
 #[derive(Debug, Default)]
 pub(crate) struct SharedSearch {
     search: SocketSearch,
+    searched_at: Option<Instant>,
     wanted: HashSet<u32>,
     /// Processes of inodes that were asked for by another watch.
     found: HashMap<u32, u32>,
 }
 
+/// Between two shared searches, at least: the dumps of many namespaces ask for one all the time.
+const SHARED_PAUSE: Duration = Duration::from_secs(1);
 /// Inodes that a shared search remembers for other watches.
 const MAX_SHARED: usize = 1 << 16;
 
@@ -33,10 +37,13 @@ impl SharedSearch {
         }
         let room = MAX_SHARED.saturating_sub(self.wanted.len());
         self.wanted.extend(wanted.iter().take(room));
-        let all: Vec<u32> = self.wanted.iter().copied().collect();
-        if let Some(found) = self.search.find_unless_paused(&all) {
-            self.found.extend(found);
-            self.wanted.clear();
+        if self.searched_at.is_none_or(|at| at.elapsed() >= SHARED_PAUSE) {
+            let all: Vec<u32> = self.wanted.iter().copied().collect();
+            if let Some(found) = self.search.find_unless_paused(&all) {
+                self.found.extend(found);
+                self.wanted.clear();
+                self.searched_at = Some(Instant::now());
+            }
         }
         let take = |inode: &u32| Some((*inode, self.found.remove(inode)?));
         wanted.iter().filter_map(take).collect()

@@ -9,9 +9,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::kernel::destroy_events::{DestroyEvents, MAX_DELAY, READ_EVERY};
+use crate::kernel::destroy_events::{DestroyEvents, MAX_DELAY, MAX_DELAY_OF_MANY, READ_EVERY};
 use crate::kernel::socket::Socket;
 use crate::kernel::sys::{Netlink, Waker, wait};
+use crate::watch::schedule::MANY;
 use crate::watch::threads::{Shared, spawn};
 
 /// The reading thread, which ends when this is dropped.
@@ -103,7 +104,9 @@ fn read_all(waker: &Waker, orders: &Mutex<Vec<Order>>) {
             continue;
         }
         let delays = listeners.iter().zip(&ready).filter(|(_, ready)| **ready);
-        let delay = delays.map(|(one, _)| one.delay()).min();
+        let is_of_many = listeners.len() >= MANY as usize;
+        let at_most = if is_of_many { MAX_DELAY_OF_MANY } else { MAX_DELAY };
+        let delay = delays.map(|(one, _)| one.delay(at_most)).min();
         // More events gather meanwhile: a wake-up for each would cost more than reading it. A sleep, for
         // no other condition is waited for.
         std::thread::sleep(delay.unwrap_or(Duration::ZERO));
@@ -119,10 +122,10 @@ fn read_all(waker: &Waker, orders: &Mutex<Vec<Order>>) {
 }
 
 impl Listener {
-    /// Returns how long to wait before a reading. Events that find no room are there again at once, and
+    /// Returns how long to wait before a reading, not longer than `at_most`. Events that find no room are there again at once, and
     /// must not keep the processor busy that the tracking thread needs to make room.
-    fn delay(&self) -> Duration {
-        if self.shared.has_room() { self.events.delay() } else { MAX_DELAY }
+    fn delay(&self, at_most: Duration) -> Duration {
+        if self.shared.has_room() { self.events.delay(at_most) } else { at_most }
     }
 
     /// Reads a batch and delivers it. Returns false if the subscription is over.

@@ -42,17 +42,15 @@ const GATHER: Duration = Duration::from_millis(100);
 /// left for a machine that is late.
 const AWAIT_DUMP: Duration = Duration::from_millis(350);
 /// From so many watches of network namespaces on, each has its rounds less often.
-const MANY: u32 = 4;
+pub(crate) const MANY: u32 = 4;
 /// Between two rounds then, and after the first event: together still less than the 900 ms.
 const ROUND_OF_MANY: Duration = Duration::from_millis(400);
 const GATHER_OF_MANY: Duration = Duration::from_millis(250);
 /// The same where finding no TIME_WAIT proves something for five seconds: between sockets of different
 /// hosts, as those of namespaces are.
-const PATIENT_ROUND: Duration = Duration::from_millis(1_500);
-/// Between two readings of the inbox then: an event on loopback among them ends the patience.
-const PATIENT_READ: Duration = ROUND_OF_MANY;
+const PATIENT_ROUND: Duration = Duration::from_secs(2);
 /// The periodic dumps of many watches take together at most one part in this many of a core.
-const MANY_SHARE: u32 = 200;
+const MANY_SHARE: u32 = 500;
 /// Between two periodic dumps of one of many watches, for each of them: the reading of the counters
 /// that shows a dump needless costs, too.
 const DUMP_EACH: Duration = Duration::from_millis(40);
@@ -114,8 +112,20 @@ pub(crate) enum Due {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wait {
     pub(crate) until: Duration,
-    /// An event ends the sleep.
-    pub(crate) eager: bool,
+    pub(crate) wake: Wake,
+}
+
+/// Events that end a sleep before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Wake {
+    /// Any event.
+    Any,
+    /// One on loopback, where a search for TIME_WAITs proves something for less than a second; else as
+    /// many as for `Many`.
+    Loopback,
+    /// A quarter of an inbox of events.
+    #[default]
+    Many,
 }
 
 /// When a watch acted last, what that cost, and so when it acts next.
@@ -174,7 +184,8 @@ impl Schedule {
         self.watches = watches;
     }
 
-    fn is_of_many(&self) -> bool {
+    /// Returns whether many watches of network namespaces share the machine's time.
+    pub(crate) fn is_of_many(&self) -> bool {
         self.watches >= MANY
     }
 
@@ -188,12 +199,12 @@ impl Schedule {
         let until = self.next_due(unfinished);
         let read_at = self.last_read + READ_EVERY;
         match unfinished {
-            Unfinished::Nothing if now >= read_at => Wait { until, eager: true },
-            Unfinished::Nothing => Wait { until: until.min(read_at), eager: false },
+            Unfinished::Nothing if now >= read_at => Wait { until, wake: Wake::Any },
+            Unfinished::Nothing => Wait { until: until.min(read_at), wake: Wake::Many },
             Unfinished::TimeWaits { is_patient: true, .. } if self.is_of_many() => {
-                Wait { until: until.min(now + PATIENT_READ), eager: false }
+                Wait { until, wake: Wake::Loopback }
             }
-            Unfinished::Pairing | Unfinished::TimeWaits { .. } => Wait { until, eager: false },
+            Unfinished::Pairing | Unfinished::TimeWaits { .. } => Wait { until, wake: Wake::Many },
         }
     }
 
@@ -559,16 +570,18 @@ mod tests {
     fn many_watches_share_one_budget() {
         let mut schedule = dumped();
         schedule.handle_watches(20);
-        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(30_000), "20 dumps of 5 ms in 20 s");
+        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(40_000), "dumps of 5 ms are rare");
+        schedule.handle_dump_end(ms(10_000), ms(2));
+        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(30_000), "20 dumps of 2 ms in 20 s");
         let since = |since| Unfinished::TimeWaits { since: ms(since), is_patient: false };
         assert_eq!(schedule.next_due(since(10_010)), ms(10_400), "after the last round");
         assert_eq!(schedule.next_due(since(10_300)), ms(10_550), "after the first event");
         let patient = Unfinished::TimeWaits { since: ms(10_300), is_patient: true };
-        assert_eq!(schedule.next_due(patient), ms(11_800), "it proves as much then");
-        let wait = Wait { until: ms(10_700), eager: false };
-        assert_eq!(schedule.wait(ms(10_300), patient), wait, "events are read meanwhile");
+        assert_eq!(schedule.next_due(patient), ms(12_300), "it proves as much then");
+        let wait = Wait { until: ms(12_300), wake: Wake::Loopback };
+        assert_eq!(schedule.wait(ms(10_300), patient), wait);
         schedule.handle_dump_end(ms(10_000), Duration::from_micros(100));
-        assert_eq!(schedule.next_due(patient), ms(11_800), "a dump comes later");
+        assert_eq!(schedule.next_due(patient), ms(12_000), "the dump finds it too");
         assert_eq!(schedule.next_due(Unfinished::Nothing), ms(12_000));
         schedule.handle_watches(1_000);
         assert_eq!(schedule.next_due(Unfinished::Nothing), ms(40_000), "they cost when idle, too");
@@ -647,13 +660,17 @@ mod tests {
         let mut schedule = Schedule::default();
         schedule.handle_dump_end(at(1_000), Duration::ZERO);
         let idle = schedule.wait(at(1_000), Unfinished::Nothing);
-        assert!(idle.eager, "an event of an idle port is read at once");
+        assert_eq!(idle.wake, Wake::Any, "an event of an idle port is read at once");
         schedule.handle_read(at(1_000));
         let next = schedule.wait(at(1_001), Unfinished::Nothing);
-        assert_eq!(next, Wait { until: at(1_250), eager: false }, "further ones are read together");
+        assert_eq!(
+            next,
+            Wait { until: at(1_250), wake: Wake::Many },
+            "further ones are read together"
+        );
         let searching = wanted(1_000);
         let wait = schedule.wait(at(1_001), searching);
-        assert_eq!(wait, Wait { until: schedule.next_due(searching), eager: false });
-        assert!(schedule.wait(at(1_250), Unfinished::Nothing).eager);
+        assert_eq!(wait, Wait { until: schedule.next_due(searching), wake: Wake::Many });
+        assert_eq!(schedule.wait(at(1_250), Unfinished::Nothing).wake, Wake::Any);
     }
 }

@@ -24,6 +24,7 @@ use crate::tracker::death_time::DeathTime;
 use crate::watch::filter;
 use crate::watch::owners::Owners;
 use crate::watch::reader::Reader;
+use crate::watch::schedule::Wake;
 use crate::watch::tracking::Tracking;
 
 /// Events between the two threads, from which on no more are read: 0.4 s of 20,000 a second, about 3
@@ -141,15 +142,19 @@ struct Inbox {
     command: Option<Command>,
     failed: Option<Error>,
     lost: u64,
-    /// The tracking thread wants every event at once; otherwise it sleeps until it has to act
-    /// anyway.
-    eager: bool,
+    /// Events that the tracking thread wants at once; else it sleeps until it has to act anyway.
+    wake: Wake,
+    /// One of the events is on loopback.
+    has_loopback: bool,
 }
 
 impl Inbox {
     fn is_worth_waking(&self) -> bool {
-        let enough = if self.eager { 1 } else { MAX_INBOX / 4 };
-        self.events.len() >= enough
+        match self.wake {
+            Wake::Any => !self.events.is_empty(),
+            Wake::Loopback => self.has_loopback || self.events.len() >= MAX_INBOX / 4,
+            Wake::Many => self.events.len() >= MAX_INBOX / 4,
+        }
     }
 }
 
@@ -199,17 +204,16 @@ impl Shared {
         lock(&self.inbox).events.len() < MAX_INBOX
     }
 
-    /// Sleeps until `due`, a command, a failure, or a quarter of an inbox of events; if `eager`,
-    /// any event wakes. Swaps the events with `into`, which must be empty: the reader goes on with
+    /// Sleeps until `due`, a command, a failure, or the events that `wake` names. Swaps the events with `into`, which must be empty: the reader goes on with
     /// that memory. Returns the command, if there is one.
     pub(super) fn receive(
         &self,
         due: Duration,
-        eager: bool,
+        wake: Wake,
         into: &mut Vec<(DeathTime, Socket)>,
     ) -> Result<Option<Command>, Error> {
         let mut inbox = lock(&self.inbox);
-        inbox.eager = eager;
+        inbox.wake = wake;
         while !inbox.is_worth_waking() && inbox.command.is_none() && inbox.failed.is_none() {
             let left = due.saturating_sub(self.now());
             if left.is_zero() {
@@ -222,6 +226,7 @@ impl Shared {
             return Err(error);
         }
         std::mem::swap(&mut inbox.events, into);
+        inbox.has_loopback = false;
         Ok(inbox.command.take())
     }
 
@@ -231,6 +236,10 @@ impl Shared {
         let died = DeathTime { not_before, read_at: self.now() };
         let mut inbox = lock(&self.inbox);
         inbox.lost = inbox.lost.max(lost);
+        if inbox.wake == Wake::Loopback {
+            let is_loopback = |event: &Socket| event.local.ip().is_loopback();
+            inbox.has_loopback |= batch.iter().any(is_loopback);
+        }
         inbox.events.extend(batch.drain(..).map(|event| (died, event)));
         let wake = inbox.is_worth_waking();
         drop(inbox);

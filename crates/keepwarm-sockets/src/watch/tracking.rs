@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::error::{Error, Operation};
 use crate::kernel::burst::Burst;
 use crate::kernel::counters::{CounterFiles, Counters};
-use crate::kernel::destroy_events::MAX_DELAY;
+use crate::kernel::destroy_events::{MAX_DELAY, MAX_DELAY_OF_MANY};
 use crate::kernel::dump::{Dumper, Filter};
 use crate::kernel::socket::Socket;
 use crate::kernel::sys::{fence, thread_cpu};
@@ -22,7 +22,7 @@ use crate::tracker::death_time::DeathTime;
 use crate::tracker::window::Window;
 use crate::watch::owners::Owners;
 use crate::watch::refused_time_waits::RefusedTimeWaits;
-use crate::watch::schedule::{Due, Schedule, Unfinished};
+use crate::watch::schedule::{Due, Schedule, Unfinished, Wake};
 use crate::watch::threads::{Command, Shared};
 use crate::watch::{filter, new_tracker};
 
@@ -177,7 +177,7 @@ impl Tracking {
             }
             self.schedule.handle_watches(self.watches.load(Ordering::Relaxed));
             let wait = self.schedule.wait(self.shared.now(), self.unfinished());
-            self.receive(wait.until, wait.eager)?;
+            self.receive(wait.until, wait.wake)?;
             if self.command.is_some() {
                 continue;
             }
@@ -331,7 +331,7 @@ impl Tracking {
     /// Waits until the events of all deaths until now have been delivered. They help to decide
     /// which of two connections of the same address pair a TIME_WAIT belongs to.
     fn await_delivery(&mut self) -> Result<(), Error> {
-        self.pause(MAX_DELAY)
+        self.pause(if self.schedule.is_of_many() { MAX_DELAY_OF_MANY } else { MAX_DELAY })
     }
 
     /// Waits until every event of a death before now has been handled. Returns false if that could
@@ -343,7 +343,7 @@ impl Tracking {
         for _ in 0..waits {
             let until = self.shared.now() + FENCE_WAIT;
             while !self.fences.is_empty() && self.shared.now() < until && self.command.is_none() {
-                self.receive(until, true)?;
+                self.receive(until, Wake::Any)?;
             }
             let is_over = self.shared.now() >= deadline;
             if self.fences.is_empty() || self.command.is_some() || is_over {
@@ -401,15 +401,15 @@ impl Tracking {
     fn pause(&mut self, length: Duration) -> Result<(), Error> {
         let until = self.shared.now() + length;
         while self.shared.now() < until {
-            self.receive(until, false)?;
+            self.receive(until, Wake::Many)?;
         }
         Ok(())
     }
 
-    /// Sleeps until `due` or a command, if `eager` also until an event; handles events.
-    fn receive(&mut self, due: Duration, eager: bool) -> Result<(), Error> {
+    /// Sleeps until `due`, a command, or the events that `wake` names; handles events.
+    fn receive(&mut self, due: Duration, wake: Wake) -> Result<(), Error> {
         let begun = self.shared.now();
-        let command = self.shared.receive(due, eager, &mut self.events)?;
+        let command = self.shared.receive(due, wake, &mut self.events)?;
         let now = self.shared.now();
         self.late = self.late.max(now.saturating_sub(due.max(begun)));
         self.tracker.handle_lost(self.shared.lost_events(), now);
@@ -466,7 +466,7 @@ mod tests {
         let mut tracking = Tracking::new(Scope::of_port(1), Arc::clone(&shared), dumper, owners);
         shared.order(Command::Finish { settle: Duration::ZERO });
         tracking.act(Due::Dump, shared.now()).expect("a dump");
-        tracking.receive(Duration::ZERO, false).expect("no events");
+        tracking.receive(Duration::ZERO, Wake::Many).expect("no events");
         let (done, returned) = mpsc::channel();
         thread::spawn(move || done.send(tracking.keep_watch(Duration::ZERO).is_ok()));
         assert_eq!(returned.recv_timeout(Duration::from_secs(30)), Ok(true));

@@ -121,6 +121,9 @@ mod tests {
         let inside = || Ok(network_namespace().expect("procfs"));
         let other = namespace.inside(inside).expect("entered");
         assert!(search.find().contains_key(&other));
+        // A descriptor keeps the inode, which another namespace would get, and no place to find.
+        let _held =
+            namespace.inside(|| fs::File::open("/proc/thread-self/ns/net")).expect("procfs");
         drop(namespace);
         for _ in 0..2 * SELDOM {
             assert!(search.find().contains_key(&own), "an old process is remembered");

@@ -45,7 +45,7 @@ use crate::kernel::sys::{boot_ns, monotonic_ns};
 const MAX_EVENTS: usize = 1 << 17;
 /// Pages of all rings together that one part of a reading takes, and of one ring at least: a page has
 /// some 45 events.
-const PAGES: usize = 320;
+const PAGES: usize = 128;
 /// A clock tick as `/proc` has it (`USER_HZ`, include/asm-generic/param.h).
 const TICK_NS: u64 = 10_000_000;
 const PAGES_OF_RING: usize = 4;
