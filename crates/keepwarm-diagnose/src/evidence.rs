@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::knowledge::Runtime;
-use crate::thresholds::{DOMINANT, LONGEST_FAREWELL_MS};
+use crate::thresholds::{DOMINANT, LONGEST_FAREWELL_MS, SILENT_MS, SILENT_RETRIES};
 use crate::{MissingEvidence, ResetReasons};
 
 /// Side of a connection.
@@ -138,16 +138,27 @@ pub struct Evidence {
     pub requests_at_most: Option<Requests>,
     /// Whether the client's messages are requests, or a handshake is among them.
     pub messages: Messages,
+    /// Most requests on a connection that was closed, as `requests` counts them; `None` if unknown.
+    pub closed_requests_max: Option<u32>,
+    /// Closed connections with a request or none over which the server sent again and again.
+    pub ended_streams: u64,
     /// Idle time before closes that the local side began.
     pub idle_local: Option<Idle>,
     /// Idle time before closes that the remote side began.
     pub idle_remote: Option<Idle>,
+    /// Time from open to close of connections that were opened within the window, where traced.
+    pub lifetime: Option<Idle>,
     /// Connections open at the start of the window.
     pub alive_at_start: u64,
     /// Connections open at its end.
     pub alive: u64,
     /// Open connections in ESTABLISHED.
     pub established: u64,
+    /// Most connections in ESTABLISHED that a dump met; 0 where none did.
+    pub most_established: u64,
+    /// For a client: true if the process of the connections that stay open also closed the others,
+    /// false if other processes did; `None` where no trace shows it.
+    pub keeper_closes: Option<bool>,
     /// Connections that stay open between bursts; `None` if no lowest level was met often enough.
     pub idle_set: Option<u64>,
     /// Open connections in CLOSE_WAIT.
@@ -199,6 +210,13 @@ impl StuckSockets {
     #[must_use]
     pub const fn count(&self) -> u64 {
         self.established.saturating_add(self.closing)
+    }
+
+    /// Returns true if they have been stuck for a while: nothing came, or what did come acknowledged
+    /// none of what they sent again and again (a firewall may drop one direction alone).
+    pub(crate) const fn is_lasting(&self) -> bool {
+        let many = self.retransmits >= self.count().saturating_mul(SILENT_RETRIES);
+        self.oldest_ms >= SILENT_MS || (self.count() > 0 && many)
     }
 }
 
@@ -326,7 +344,7 @@ pub struct Requests {
     pub common_share: f64,
 }
 
-/// Distribution of idle times before a close.
+/// Distribution of idle times before a close, or of other times of closes.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub struct Idle {
     /// Closes counted.
@@ -455,6 +473,13 @@ impl Evidence {
     /// 0 makes the kernel forget them, and then the rest says nothing of these.
     pub(crate) fn known_requests(&self) -> Option<Requests> {
         self.requests.filter(|known| share(known.connections, self.closed()) >= DOMINANT)
+    }
+
+    /// Returns true if each connection that was open ended more than once, so that a restart of a
+    /// program, which ends each once, is no explanation.
+    pub(crate) fn is_turned_over(&self) -> bool {
+        let open = self.alive.max(self.alive_at_start).max(self.most_established).max(1);
+        self.closed() / 2 >= open
     }
 
     /// Returns the program that is known on a side.

@@ -146,6 +146,8 @@ pub(crate) const MANY_SILENT: f64 = 0.2;
 /// Silence, in milliseconds, that chance does not explain: it takes four lost retransmissions (after
 /// 200 ms, then twice as long each time), which at 5 % loss happens once in 160,000 times.
 pub(crate) const LONG_SILENCE_MS: u32 = 3_000;
+/// Retransmissions per socket, one after the other, that take as long as [`SILENT_MS`].
+pub(crate) const SILENT_RETRIES: u64 = 3;
 /// Retransmissions per socket that chance does not explain.
 pub(crate) const RETRIES: u64 = 2;
 
@@ -206,6 +208,19 @@ pub(crate) const ANSWERED_AFTER_CLOSE: f64 = 0.8;
 pub(crate) const BEHIND_INTRODUCTION: f64 = 0.7;
 /// D1, D6 over TLS: factor where two or three requests a connection look the same as one.
 pub(crate) const ONE_REQUEST_OVER_TLS: f64 = 0.95;
+/// D5, if a lifetime of the connections explains the number as well, at a steady rate of requests.
+pub(crate) const LIMIT_OR_LIFETIME: f64 = 0.85;
+/// D11, by a common lifetime.
+pub(crate) const COMMON_LIFETIME: f64 = 0.85;
+/// D4, D11: factor if each connection ended once, as at the end of a program.
+pub(crate) const ENDED_ONCE: f64 = 0.8;
+/// Highest confidence of D2 if each closed connection carried the same: another client beside the pool
+/// looks alike.
+pub(crate) const POOL_OR_STRANGER: f64 = 0.8;
+/// Highest confidence of D1, D3 and D6 if the server sent again and again on each connection.
+pub(crate) const STREAM_ENDED: f64 = 0.7;
+/// Highest confidence of D13 if nothing shows that an answer was waited for.
+pub(crate) const NOT_WAITED_FOR: f64 = 0.8;
 /// D5, if the closer is not known for most.
 pub(crate) const UNKNOWN_CLOSER: f64 = 0.85;
 /// D8, by connections that are reset on purpose after an answer; and if the client is a load balancer.

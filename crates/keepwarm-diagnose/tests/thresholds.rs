@@ -159,7 +159,7 @@ fn d5_takes_a_small_limit() {
     is(&limited(100, 0.98), "D5");
     assert_eq!(first(&limited(100, 0.98)).cause, Cause::RequestLimit { limit: 100 });
     is(&limited(9, 1.0), "D5");
-    assert!(first(&limited(9, 1.0)).confidence >= 0.9);
+    assert!(first(&limited(10, 1.0)).confidence >= 0.9);
     is(&limited(5, 0.6), "D5");
     is_not(&limited(8, 1.0), "D5");
     is_not(&limited(100, 0.59), "D5");

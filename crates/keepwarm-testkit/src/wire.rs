@@ -166,7 +166,14 @@ impl Wire {
         self.shared.lock().remembered = Some(HashSet::new());
     }
 
-    /// Ends a cut. Packets that were sent before are lost, even if the shuttle has not taken them.
+    /// Loses all packets that one of the hosts sends from now on, as a firewall with a rule for one
+    /// direction does.
+    pub fn mute(&self, client: bool) {
+        self.shared.lock().muted[usize::from(!client)] = true;
+    }
+
+    /// Ends a cut, and what [`mute`](Wire::mute) began. Packets that were sent before are lost, even if
+    /// the shuttle has not taken them.
     ///
     /// # Errors
     /// The operating system's error.
@@ -176,7 +183,7 @@ impl Wire {
         for from in 0..2 {
             while self.shared.receive(&mut line, from, &mut buffer)?.is_some() {}
         }
-        line.mode = Mode::Open;
+        (line.mode, line.muted) = (Mode::Open, [false; 2]);
         Ok(())
     }
 
@@ -285,6 +292,8 @@ struct Line {
     lanes: [Lane; 2],
     /// After [`Wire::forget`], the connections that have begun since.
     remembered: Option<HashSet<[u8; 5]>>,
+    /// Whether all packets from each device are lost.
+    muted: [bool; 2],
     /// RSTs that came from each device, whether delivered or lost.
     resets: [u64; 2],
 }
@@ -416,7 +425,7 @@ impl Shared {
             let mut line = self.lock();
             let Some(length) = self.receive(&mut line, from, buffer)? else { return Ok(()) };
             let packet = &buffer[..length];
-            if line.is_forgotten(from, packet) {
+            if line.muted[from] || line.is_forgotten(from, packet) {
                 continue;
             }
             let holds = match line.mode {
@@ -647,6 +656,23 @@ mod tests {
             io::Read::read_exact(&mut new_server, &mut [0]).unwrap();
             assert_eq!(wire.resets(), resets, "no word to either host");
         }
+    }
+
+    #[test]
+    fn muted_host_hears_and_is_not_heard() {
+        let Some(wire) = lay() else { return };
+        let (mut client, server) = connected(&wire, false);
+        wire.mute(true);
+        io::Write::write_all(&mut &server, b"x").unwrap();
+        io::Read::read_exact(&mut client, &mut [0]).unwrap();
+        io::Write::write_all(&mut &client, b"x").unwrap();
+        server.set_read_timeout(Some(100 * MS)).unwrap();
+        let unheard = io::Read::read(&mut &server, &mut [0]).unwrap_err();
+        assert_eq!(unheard.kind(), ErrorKind::WouldBlock);
+        server.set_read_timeout(None).unwrap();
+        wire.mend().unwrap();
+        // TCP resends the lost segment.
+        io::Read::read_exact(&mut &server, &mut [0]).unwrap();
     }
 
     #[test]

@@ -10,7 +10,8 @@ use keepwarm_diagnose::{
     Side as ObservedSide, StuckSockets, TIME_WAIT,
 };
 use keepwarm_sockets::{
-    Destination, Handshake, Histogram, HostReport, Polls, SelfTest, Side, SideEvidence, Tracing,
+    Destination, Handshake, Histogram, HostReport, Owner, OwnerEvidence, Polls, SelfTest, Side,
+    SideEvidence, Tracing,
 };
 
 /// Width of a cluster of idle times, or of numbers of requests, to either side.
@@ -70,12 +71,17 @@ pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context)
             _ => &one.requests,
         }),
         messages: messages(one),
+        closed_requests_max: closed_requests_max(one),
+        ended_streams: one.ended_streams,
         requests_at_most: requests(&one.requests_at_most),
         idle_local: idle(&one.idle_before_local_close),
         idle_remote: idle(&one.idle_before_remote_close),
+        lifetime: idle(&one.traced.lifetime_ms),
         alive_at_start: one.alive_at_start,
         alive: one.alive,
         established: one.established,
+        most_established: one.established_seen.max().map_or(0, u64::from),
+        keeper_closes: keeper_closes(one),
         idle_set: idle_set(one).or_else(|| left_by_load(one, report).filter(|_| load.is_some())),
         close_wait: one.close_wait,
         close_wait_at_start: one.close_wait_at_start,
@@ -99,6 +105,35 @@ pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context)
         missing,
         load,
         ..Evidence::new(observed_side(one.side), level(one, report))
+    }
+}
+
+/// Returns the most requests on a connection that was closed, read as the others are.
+fn closed_requests_max(one: &Destination) -> Option<u32> {
+    let (all, open) = match one.handshake {
+        Handshake::Possible => (&one.requests_at_most, &one.requests_at_most_open),
+        _ => (&one.requests, &one.requests_open),
+    };
+    all.since(open).max()
+}
+
+/// Returns whether the process of a client's open connections closed the others too, where the kernel
+/// traced each of them.
+fn keeper_closes(one: &Destination) -> Option<bool> {
+    /// Shares from which a process has nearly all connections, and up to which it has next to none.
+    const ALL: f64 = 0.95;
+    const NONE: f64 = 0.2;
+    let keeper = one.owners_open.first().filter(|one| one.share >= ALL)?;
+    let is_traced = one.owners.iter().all(|one| one.how == OwnerEvidence::Traced);
+    if one.side != Side::Client || !is_traced || one.owners.is_empty() {
+        return None;
+    }
+    let is_keeper = |one: &&Owner| (one.pid, one.started_at) == (keeper.pid, keeper.started_at);
+    let share = one.owners.iter().find(is_keeper).map_or(0.0, |one| one.share);
+    match share {
+        _ if share >= ALL => Some(true),
+        _ if share <= NONE => Some(false),
+        _ => None,
     }
 }
 

@@ -10,6 +10,8 @@ use crate::stage::{Played, Watched};
 
 /// From here on a finding is sure.
 const SURE: f64 = 0.9;
+/// Bounds of requests may be this many times apart, in the median.
+const WIDEST: f64 = 2.0;
 /// From here on a finding is said.
 const SAID: f64 = 0.5;
 
@@ -84,7 +86,7 @@ fn cell(situation: &'static Situation, played: &Played, watched: &Watched) -> Ce
         let asked = played.printed.get("requests").copied();
         if situation.requests != Requests::NotCompared {
             let asked = asked.expect("the play prints its requests");
-            let (text, differ) = requests(situation.requests, bounds_of(&rows), asked);
+            let (text, differ) = requests(situation.requests, &rows, asked);
             counted = format!("{counted}; {text}");
             wrong.extend(differ.map(|why| ("requests", why)));
         }
@@ -235,10 +237,19 @@ fn bounds_of(rows: &[&Value]) -> Option<(u64, u64)> {
     sum("requests_per_connection").zip(sum("requests_at_most"))
 }
 
+/// Returns how many times the least requests of a connection the most are, in the median.
+fn width(rows: &[&Value]) -> f64 {
+    let median = |row: &&Value, key: &str| row[key]["p50"].as_f64().filter(|p50| *p50 > 0.0);
+    let widths = rows.iter().filter_map(|row| {
+        Some(median(row, "requests_at_most")? / median(row, "requests_per_connection")?)
+    });
+    widths.fold(1.0, f64::max)
+}
+
 /// Compares the requests with those that the client has counted. What is not said is not wrong, unless
 /// it can be known.
-fn requests(how: Requests, bounds: Option<(u64, u64)>, asked: u64) -> (String, Option<String>) {
-    let Some((least, most)) = bounds else {
+fn requests(how: Requests, rows: &[&Value], asked: u64) -> (String, Option<String>) {
+    let Some((least, most)) = bounds_of(rows) else {
         let differ = (how == Requests::Exact).then(|| "requests".to_owned());
         return (format!("requests -/{asked}"), differ);
     };
@@ -247,7 +258,14 @@ fn requests(how: Requests, bounds: Option<(u64, u64)>, asked: u64) -> (String, O
         Requests::Bound => least <= asked && asked <= most,
         Requests::NotCompared => true,
     };
-    (format!("requests {least}..{most}/{asked}"), (!holds).then(|| "requests".to_owned()))
+    let width = width(rows);
+    let text = format!("requests {least}..{most}/{asked}, x{width:.1}");
+    let differ = match holds {
+        false => Some("requests".to_owned()),
+        true if how == Requests::Bound && width > WIDEST => Some("too wide".to_owned()),
+        true => None,
+    };
+    (text, differ)
 }
 
 fn text(value: &Value) -> String {

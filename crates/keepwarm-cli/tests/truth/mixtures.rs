@@ -102,7 +102,7 @@ fn recipe(dice: &mut Dice, number: u64, delay: u64) -> Recipe {
         )
     };
     // The kinds in turn, so that each is played; the numbers by the dice.
-    match number % 16 {
+    match number % KINDS {
         0 => Recipe::new(serve(""), play("mode=until-end"), &["healthy"]),
         1 => Recipe::new(serve(""), go("", 4_000), &["healthy"]),
         2 => Recipe::new(serve(""), play("mode=per-request"), &["D1"]),
@@ -179,13 +179,105 @@ fn recipe(dice: &mut Dice, number: u64, delay: u64) -> Recipe {
             ports: true,
             ..Recipe::new(serve(""), play("mode=per-request"), &[])
         },
-        _ => Recipe::new(
+        15 => Recipe::new(
             serve(""),
             format!("{PYTHON} tls={tls} mode=sessions n=300 c=3 think=0.02"),
             &["D1"],
         ),
+        // Whoever is asked twenty times before it ends is kept, too.
+        16 => {
+            let age = 5 + dice.roll(8);
+            let play = play(&format!("mode=keep age={}.{} jitter=0.01", age / 10, age % 10));
+            Recipe::new(serve(""), play, &["D11", "healthy"])
+        }
+        17 => {
+            let pool = 1 + dice.roll(5);
+            let pool =
+                format!("$PY $P/client.py tls={tls} mode=until-end c={pool} think=0.02 seconds=6");
+            let play = play("mode=per-request");
+            Recipe::new(serve(""), format!("{pool} < /dev/null >&2 & {play}"), &["D1"])
+        }
+        18 => {
+            let mode = ["sse", "ws"][dice.roll(2) as usize];
+            let life = 6 + dice.roll(10);
+            let serve = format!("exec $PY $P/server.py tls={tls} mode={mode} every=0.07");
+            let end = format!("={}.{}", life / 10, life % 10);
+            let (serve, age) = if dice.roll(2) == 0 {
+                (format!("{serve} life{end}"), String::new())
+            } else {
+                (serve, format!("age{end}"))
+            };
+            let play = format!("{PYTHON} tls={tls} mode={mode} c={} seconds=6 {age}", threads * 2);
+            Recipe::new(serve, play, &["healthy"])
+        }
+        19 => {
+            let go = format!(
+                "exec $PEER -url {scheme}://10.107.0.2:8080/ -c {} -idle 1s -think {}ms -n 100000 -for 7s",
+                threads * 4,
+                1_200 + dice.roll(700)
+            );
+            Recipe::new(serve(""), go, &["D11"])
+        }
+        20 => {
+            let go = format!(
+                "exec $PEER -url {scheme}://10.107.0.2:8080/ -mode wave -c {} -n 600 -think {}ms",
+                threads * 2,
+                40 + dice.roll(80)
+            );
+            Recipe::new(serve(""), go, &["D2"])
+        }
+        21 => {
+            let idle = 8 + dice.roll(6);
+            let proxy = "sed -e 's/@UPSTREAM@/keepalive 64;/' -e 's/@LOCATION@/proxy_http_version 1.1; \
+                 proxy_set_header Connection \"\";/' $P/proxy.conf > proxy.conf && \
+                 (nginx -p . -c proxy.conf >&2 &) && sleep 0.5";
+            let play = format!(
+                "{proxy} && {PYTHON} host=127.0.0.1 port=9000 mode=keep n=100000 c={} think={}.{} \
+                 jitter=0.2 seconds=8",
+                threads * 4,
+                (idle + 4) / 10,
+                (idle + 4) % 10
+            );
+            let serve = format!("exec $PY $P/server.py idle={}.{}", idle / 10, idle % 10);
+            let needs: &[&str] = &["nginx"];
+            Recipe { needs, ..Recipe::new(serve, play, &["D4"]) }
+        }
+        22 => {
+            let slow = serve(&format!("delay=0.{}", 3 + dice.roll(5)));
+            Recipe::new(slow, play("mode=per-request"), &["D1"])
+        }
+        23 if dice.roll(2) == 0 => Recipe::new(
+            "exec $PY $P/server.py mode=hangup".to_owned(),
+            play("mode=per-request tls=0"),
+            &["D13"],
+        ),
+        23 => {
+            let serve = "exec $PY $P/server.py mode=noanswer".to_owned();
+            Recipe::new(serve, play("mode=per-request tls=0 read=-2"), &["D1"])
+        }
+        24 => {
+            let serve = format!("exec $PY $P/server.py tls={tls} mode=drip size=80 every=0.05");
+            let play = format!(
+                "seq 70 | xargs -P 6 -I{{}} curl -sk -m 0.{} -o /dev/null {scheme}://10.107.0.2:8080/; \
+                 echo done",
+                4 + dice.roll(5)
+            );
+            Recipe { needs: &["curl"], ..Recipe::new(serve, play, &["D3", "D13"]) }
+        }
+        _ => {
+            let up = 14 + dice.roll(10);
+            let serve = format!(
+                "for i in 1 2 3 4 5 6; do timeout {}.{} $PY $P/server.py tls={tls} size={size}; done",
+                up / 10,
+                up % 10
+            );
+            Recipe::new(serve, play("mode=keep think=0.03"), &["healthy", "D9"])
+        }
     }
 }
+
+/// Kinds of mixtures.
+const KINDS: u64 = 26;
 
 const CUT: &[(u64, Event)] = &[(1_500, Event::Cut)];
 const FORGET: &[(u64, Event)] = &[(1_500, Event::Forget)];

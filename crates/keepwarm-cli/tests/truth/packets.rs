@@ -1,5 +1,8 @@
 //! Connections as `tcpdump -w` has them on one host: opened by whom, and whose FIN or RST came first
 //! there.
+//!
+//! A FIN that has arrived need not have been processed: where this host sends its own later and does
+//! not acknowledge the other, its own was first.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
@@ -80,6 +83,10 @@ struct Connection {
     /// the place of its first acknowledgement has opened it for itself alone.
     opened: [bool; 2],
     end: Option<End>,
+    /// The sender of that packet (the client: 0), and the sequence number behind it.
+    first: Option<(usize, u32)>,
+    /// The other side's first FIN or RST, if it does not acknowledge the first.
+    unaware: Option<(usize, End)>,
     /// FINs by the client, and by the server.
     fins: [bool; 2],
     reset: bool,
@@ -149,12 +156,16 @@ impl Connections {
             return;
         }
         let Some((_, index)) = self.current.get(&key) else { return };
-        self.all[*index].see(flags, by_client, time);
+        let word = |at: usize| u32::from_be_bytes([tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]]);
+        let data = length(packet).saturating_sub(start + usize::from(tcp[12] >> 4) * 4);
+        let behind = word(4).wrapping_add(u32::try_from(data).unwrap_or(0) + 1);
+        let segment = Segment { flags, by_client, behind, acknowledged: word(8), time };
+        self.all[*index].see(segment);
     }
 
     fn count(&self, side: Side, end: u64) -> Packets {
         let opened = || self.all.iter().filter(|one| one.opened[usize::from(side == Side::Server)]);
-        let of = |end| opened().filter(|one| one.end == Some(end)).count() as u64;
+        let of = |end| opened().filter(|one| one.end_at(side) == Some(end)).count() as u64;
         Packets {
             opened: opened().count() as u64,
             client_fin: of(End::ClientFin),
@@ -166,8 +177,26 @@ impl Connections {
     }
 }
 
+/// A segment of a connection.
+#[derive(Debug, Clone, Copy)]
+struct Segment {
+    flags: u8,
+    by_client: bool,
+    /// The sequence number behind its data and its FIN.
+    behind: u32,
+    acknowledged: u32,
+    time: u64,
+}
+
 impl Connection {
-    fn see(&mut self, flags: u8, by_client: bool, time: u64) {
+    /// Returns how it ended first for the TCP of one host.
+    fn end_at(&self, side: Side) -> Option<End> {
+        let own = self.unaware.filter(|(sender, _)| *sender == usize::from(side == Side::Server));
+        own.map(|(_, end)| end).or(self.end)
+    }
+
+    fn see(&mut self, segment: Segment) {
+        let Segment { flags, by_client, time, .. } = segment;
         self.answered |= !by_client && flags & (SYN | ACK) == SYN | ACK;
         if !self.answered {
             return;
@@ -190,7 +219,19 @@ impl Connection {
             _ => return,
         };
         self.end = self.end.or(Some(end));
+        let sender = usize::from(!by_client);
+        let (first, behind) = *self.first.get_or_insert((sender, segment.behind));
+        let is_aware = (segment.acknowledged.wrapping_sub(behind) as i32) >= 0;
+        if first != sender && flags & ACK != 0 && !is_aware {
+            self.unaware.get_or_insert((sender, end));
+        }
     }
+}
+
+/// Returns the length of an IP packet, of which a capture has the beginning.
+fn length(packet: &[u8]) -> usize {
+    let word = |at: usize| usize::from(u16::from_be_bytes([packet[at], packet[at + 1]]));
+    if packet[0] >> 4 == 4 { word(2) } else { 40 + word(4) }
 }
 
 /// Returns the addresses of an IP packet, and where its TCP header begins.
@@ -207,12 +248,20 @@ fn addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr, usize)> {
 mod tests {
     use super::*;
 
-    /// Plays segments of one connection, each by the client (`>`) or the server (`<`).
+    /// Plays segments of one connection, each by the client (`>`) or the server (`<`), which
+    /// acknowledge all before them.
     fn played(segments: &[(char, u8)]) -> [Packets; 2] {
+        let segments: Vec<_> = segments.iter().map(|(from, flags)| (*from, *flags, 1)).collect();
+        played_with(&segments)
+    }
+
+    /// As [`played`], each with the number that it acknowledges.
+    fn played_with(segments: &[(char, u8, u8)]) -> [Packets; 2] {
         let mut connections = Connections { port: 8080, ..Connections::default() };
-        for (time, (from, flags)) in segments.iter().enumerate() {
+        for (time, (from, flags, acknowledged)) in segments.iter().enumerate() {
             let mut packet = [0_u8; 40];
-            (packet[0], packet[33]) = (0x45, *flags);
+            (packet[0], packet[3], packet[31], packet[32], packet[33]) =
+                (0x45, 40, *acknowledged, 0x50, *flags);
             let (client, server) = ((1_u8, 40_000_u16), (2_u8, 8_080_u16));
             let (from, to) = if *from == '>' { (client, server) } else { (server, client) };
             (packet[15], packet[19]) = (from.0, to.0);
@@ -234,6 +283,18 @@ mod tests {
         }
         let [half, _] = played(&[&OPEN[..], &[('>', FIN | ACK), ('<', ACK)]].concat());
         assert_eq!((half.client_fin, half.over), (1, 0), "the server has not closed");
+    }
+
+    #[test]
+    fn fin_that_ignores_another_was_first_at_its_host() {
+        let open = OPEN.map(|(from, flags)| (from, flags, 0));
+        let ends = [('<', FIN | ACK, 0), ('>', FIN | ACK, 0), ('<', ACK, 1)];
+        let [client, server] = played_with(&[&open[..], &ends].concat());
+        assert_eq!((client.client_fin, client.server_fin), (1, 0));
+        assert_eq!((server.client_fin, server.server_fin), (0, 1));
+        let aborts = [('<', FIN | ACK, 0), ('>', RST | ACK, 0)];
+        let [client, server] = played_with(&[&open[..], &aborts].concat());
+        assert_eq!((client.client_rst, server.server_fin), (1, 1));
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub(crate) enum Event {
     Cut,
     /// A firewall forgets the connections there are.
     Forget,
+    /// Packets that this host sends get lost from now on.
+    Mute(Side),
     /// The watches are stopped (SIGSTOP) for this many milliseconds.
     StopWatches(u64),
 }

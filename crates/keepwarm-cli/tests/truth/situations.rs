@@ -1,6 +1,7 @@
 //! All situations, by what they try.
 
 mod closes;
+mod further;
 mod others;
 mod requests;
 mod silence;
@@ -8,6 +9,6 @@ mod silence;
 use crate::situation::Situation;
 
 pub(crate) fn all() -> impl Iterator<Item = &'static Situation> {
-    let files = [requests::ALL, closes::ALL, silence::ALL, others::ALL];
+    let files = [requests::ALL, closes::ALL, silence::ALL, others::ALL, further::ALL];
     files.into_iter().flatten()
 }

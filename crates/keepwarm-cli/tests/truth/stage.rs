@@ -160,6 +160,7 @@ impl Stage<'_> {
         match event {
             Event::Cut => self.wire.cut(),
             Event::Forget => self.wire.forget(),
+            Event::Mute(side) => self.wire.mute(side == Side::Client),
             Event::StopWatches(ms) => {
                 let signal = |name| watches.iter().for_each(|(_, _, one)| kill(one.id(), name));
                 signal("STOP");

@@ -16,8 +16,9 @@ pub const TOPICS: &[Topic] = &[
                and \
                either may close first.\n\n\
                What it is not: a session for each call of a command-line program (curl, psql) is \
-               D1 by design; a deadline that ends requests is D13; an idle timeout that is far \
-               apart from bursts is D11.\n\n\
+               D1 by design; a stream that ends (server-sent events, WebSockets) has a connection \
+               of its own; a deadline that ends requests is D13; an idle timeout that is far apart \
+               from bursts is D11.\n\n\
                What would refute it: connections that carry a second request, or a server that \
                closes first.",
     },
@@ -30,8 +31,10 @@ pub const TOPICS: &[Topic] = &[
                some carried one request and a few carried many, and after each burst the same \
                small \
                number is left: 2 names Go, 10 requests, 5 Java, 20 httpx.\n\n\
-               What it is not: a client without a pool keeps none (D1); a pool whose size is the \
-               load's own is no fault.\n\n\
+               What it is not: a client without a pool keeps none (D1), but beside another \
+               client's pool it looks like this, if each closed connection carried one request: \
+               as root, traces say which process closes; a pool whose size is the load's own is \
+               no fault.\n\n\
                What would refute it: closes long after the last byte (D4, D11), or no small \
                number that is left again and again.",
     },
@@ -68,7 +71,8 @@ pub const TOPICS: &[Topic] = &[
                the \
                server's FIN: each of them failed, or had to be sent again. The rule: each hop's \
                server timeout is longer than its client's.\n\n\
-               What it is not: a restart closes all at once; a limit of requests (D5) closes \
+               What it is not: a restart closes all at once, so the finding is less sure where \
+               each connection ended once; a limit of requests (D5) closes \
                right after an answer; a client's own timeout is D11.\n\n\
                What would refute it: idle times at the close that differ, or a client that closes \
                first.",
@@ -84,7 +88,9 @@ pub const TOPICS: &[Topic] = &[
                finding is less sure.\n\n\
                What it is not: one request behind a TLS handshake and the settings of HTTP/2 \
                takes up to eight messages, the same each time: up to that number it is D1 or \
-               D6. A client that makes each pool for a number of requests shows the same \
+               D6. A lifetime of connections (D11) leaves about the same number where requests \
+               are steady: unless the number is round, or traces show that ages differ, the finding \
+               is less sure. A client that makes each pool for a number of requests shows the same \
                number: its settings tell.\n\n\
                What would refute it: numbers of requests that differ from connection to \
                connection.",
@@ -191,8 +197,9 @@ pub const TOPICS: &[Topic] = &[
         title: "connections that are meant to end",
         text: "Closed by their owner's own idle timeout or lifetime: nothing to do.\n\n\
                How it shows: the client closes first, most closes after the same idle time of a \
-               second and more.\n\n\
-               What it is not: pools that are thrown away and collected later (D1) idle beside \
+               second and more; or, as root, connections that end right after an answer at the \
+               same age, after differing numbers of requests.\n\n\
+               What it is not: the end of a program closes all at once; pools that are thrown away and collected later (D1) idle beside \
                new connections; a deadline with an answer due is D13.\n\n\
                What would refute it: new connections that are opened while as many idle.",
     },
@@ -230,7 +237,9 @@ pub const TOPICS: &[Topic] = &[
                answer (a server that hangs, or slow clients).\n\n\
                What it is not: a client for each request (D1) has its answer before it closes; \
                a body that is not read (D3) has begun to come; a farewell of the protocol \
-               (QUIT, close_notify) is followed by the close at once, within 70 ms.\n\n\
+               (QUIT, close_notify) is followed by the close at once, within 70 ms. A protocol \
+               without answers (lines of a log) looks like this without any waiting, and so does a \
+               server that hangs up: then the finding is less sure.\n\n\
                What would refute it: answers on those connections, and a client without a \
                deadline that is as short as the times of waiting.",
     },
@@ -246,7 +255,8 @@ pub const TOPICS: &[Topic] = &[
                quarter of an hour by default (net.ipv4.tcp_retries2).\n\n\
                How it shows: open sockets with retransmitted data and a long time since they \
                received \
-               anything, and sockets that stay in FIN_WAIT1, LAST_ACK or CLOSING.\n\n\
+               anything, or with three retransmissions in a row of which none is acknowledged, \
+               although segments come (a firewall may drop one direction); and sockets that stay in FIN_WAIT1, LAST_ACK or CLOSING.\n\n\
                What it is not: a slow server acknowledges at once, and answers late (D13); a \
                network \
                that loses some segments has few retransmissions, and goes on.\n\n\

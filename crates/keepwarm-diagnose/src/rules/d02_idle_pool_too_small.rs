@@ -7,7 +7,7 @@ use crate::finding::{Cause, Finding};
 use crate::knowledge::clients_with_idle_set;
 use crate::thresholds::{
     AT_ONCE_MS, CARRIED_BY_KEPT, DOMINANT, KNOWN_IDLE_SET, LARGEST_NAMED_IDLE, ONE_REQUEST,
-    UNKNOWN_IDLE_SET, UNKNOWN_IDLE_SET_POLLED,
+    POOL_OR_STRANGER, UNKNOWN_IDLE_SET, UNKNOWN_IDLE_SET_POLLED,
 };
 use crate::words::{counted, thousands};
 
@@ -39,6 +39,14 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
             confidence = by_client * KNOWN_IDLE_SET;
             summary.push_str(&format!(" (the default of {})", clients.join(" and of ")));
         }
+        let is_of_runtime = seen.runtime_of(Side::Client).is_some() && !clients.is_empty();
+        let is_its_own = seen.keeper_closes == Some(true) && is_of_runtime;
+        if closed_carried_alike(seen, requests) && !is_its_own && seen.load.is_none() {
+            confidence = confidence.min(POOL_OR_STRANGER);
+            summary.push_str(
+                "; or those are another client's, which opens a connection for each request (D1)",
+            );
+        }
     }
     if let Some(load) = seen.load.filter(|load| load.concurrency > idle) {
         let at_once = thousands(load.concurrency);
@@ -47,9 +55,17 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
     Some(finding(seen, Cause::IdlePoolTooSmall { idle }, confidence, summary))
 }
 
+/// Returns true if no closed connection carried more than most did.
+fn closed_carried_alike(seen: &Evidence, requests: &Requests) -> bool {
+    seen.closed_requests_max.is_some_and(|most| most <= requests.common)
+}
+
 /// Returns true if a few connections stay and carry what the others do not: a closed one did not
-/// fit into a pool, however little each carried.
+/// fit into a pool, however little each carried. The pool is of the process that closes.
 pub(super) fn keeps_some(seen: &Evidence, requests: &Requests) -> bool {
+    if seen.keeper_closes == Some(false) && closed_carried_alike(seen, requests) {
+        return false;
+    }
     let once = requests.connections.saturating_mul(requests.common.into());
     // One request may take a few messages, unless both bounds agree that each was a request.
     let is_exact = seen.requests_at_most.is_some_and(|most| most.total == requests.total);

@@ -4,6 +4,7 @@
 //! a part was never acknowledged was cut; a reset alone may be a connection that was ended on purpose.
 
 use super::finding;
+use super::streams::or_ended_stream;
 use crate::evidence::{Evidence, Side, share};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{CUT_ANSWERS, GUESSED_UNREAD, UNREAD};
@@ -30,7 +31,7 @@ pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
     let by_client = seen.share_closed_by(Side::Client).max(part);
     let summary =
         format!("{} of {} closes ({}): {how}", thousands(closes), thousands(closed), percent(part));
-    Some(finding(seen, Cause::BodyNotDrained, sure * by_client, summary))
+    Some(or_ended_stream(seen, finding(seen, Cause::BodyNotDrained, sure * by_client, summary)))
 }
 
 fn at_client(seen: &Evidence) -> Unread {

@@ -35,7 +35,9 @@ pub(super) fn after_common_time(seen: &Evidence) -> Option<Finding> {
         summary.push_str(&format!("; {} requests did", thousands(seen.late_requests())));
     }
     let sure = if alike { 1.0 } else { SHORT_TIME };
-    let confidence = by_server.min(idle.common_share + late).min(1.0) * sure;
+    let (certainty, remark) = d11_expiry::once_each(seen, "server");
+    summary.push_str(&remark);
+    let confidence = by_server.min(idle.common_share + late).min(1.0) * sure * certainty;
     let cause = Cause::ServerTimeout { idle_ms: Some(idle.common_ms) };
     Some(finding(seen, cause, confidence, summary))
 }

@@ -1,18 +1,18 @@
 //! D5: the server closes each connection after a fixed number of requests.
 
-use super::{finding, one_request_each};
+use super::{d11_expiry, finding, one_request_each};
 use crate::evidence::{Evidence, Messages, Requests, Side};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
     AT_ONCE_MS, BEHIND_INTRODUCTION, BOUNDED, CLUSTERED, DOMINANT, ENOUGH_CLOSES, INTRODUCED,
-    LARGE_LIMIT, LESS_SURE, LONGEST_FAREWELL_MS, ONE_REQUEST, SAME_LIMIT, UNKNOWN_CLOSER,
+    LARGE_LIMIT, LESS_SURE, LIMIT_OR_LIFETIME, LONGEST_FAREWELL_MS, ONE_REQUEST, SAME_LIMIT,
+    UNKNOWN_CLOSER,
 };
 use crate::words::{percent, thousands};
 
 /// Finds a limit where each connection was replaced more than once: a restart closes each once.
 pub(super) fn judge_turned_over(seen: &Evidence) -> Option<Finding> {
-    let open = seen.alive.max(seen.alive_at_start).max(1);
-    let turned_over = seen.closed() >= ENOUGH_CLOSES && seen.closed() / 2 >= open;
+    let turned_over = seen.closed() >= ENOUGH_CLOSES && seen.is_turned_over();
     seen.known_requests().filter(|_| turned_over).and_then(|requests| judge(seen, &requests))
 }
 
@@ -37,7 +37,8 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
         && (least..LARGE_LIMIT).contains(&requests.common)
         && requests.common_share >= CLUSTERED
         && !one_request_each::is_introduced(requests, seen)
-        && at_once;
+        && at_once
+        && !d11_expiry::is_lifetime(seen, requests);
     is_limit.then(|| {
         // The longest connection of the cluster has the number; one beyond it is of another kind.
         let near = f64::from(requests.common) * SAME_LIMIT;
@@ -53,8 +54,12 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
             if closer == Side::Server { "it has" } else { "one of the two has" }
         );
         let (certainty, bound) = one_request_each::bounds(requests, seen);
-        let summary = summary + &bound;
-        let sure = if is_known { 1.0 } else { UNKNOWN_CLOSER };
+        let mut summary = summary + &bound;
+        let mut sure = if is_known { 1.0 } else { UNKNOWN_CLOSER };
+        if !is_round(limit) && lifetime_may_explain(seen) {
+            sure = sure.min(LIMIT_OR_LIFETIME);
+            summary.push_str("; or a lifetime of its connections, at a steady rate of requests (D11)");
+        }
         let certainty = match seen.messages {
             _ if !few => certainty,
             // The parts of one request, and of its answer, look alike by chance.
@@ -65,4 +70,14 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
         let confidence = requests.common_share.min(sure) * certainty;
         finding(seen, Cause::RequestLimit { limit }, confidence, summary)
     })
+}
+
+/// Returns true if the number is one that people set.
+fn is_round(limit: u32) -> bool {
+    limit > 0 && limit.is_multiple_of(10)
+}
+
+/// Returns true if connections may end at one age, as far as is known.
+fn lifetime_may_explain(seen: &Evidence) -> bool {
+    seen.lifetime.is_none_or(|age| age.common_share >= CLUSTERED)
 }

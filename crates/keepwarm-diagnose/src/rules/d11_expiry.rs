@@ -1,11 +1,11 @@
-//! D11: closed by the client's own idle timeout, which is deliberate.
+//! D11: closed by the client's own idle timeout, or by a lifetime of either side: deliberate.
 
-use super::finding;
-use crate::evidence::{Evidence, Idle, Side};
+use super::{finding, one_request_each};
+use crate::evidence::{Evidence, Idle, Requests, Side};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
-    BOUNDED, CLUSTERED, DOMINANT, INTRODUCED, NEARLY_ALL, NO_COMMON_TIME, SOME_TIMEOUT_MS,
-    TIMEOUT_MS,
+    AT_ONCE_MS, BOUNDED, CLUSTERED, COMMON_LIFETIME, DOMINANT, ENDED_ONCE, INTRODUCED, NEARLY_ALL,
+    NO_COMMON_TIME, ONE_REQUEST, SHORT_TIMEOUT_MS, SOME_TIMEOUT_MS, TIMEOUT_MS,
 };
 use crate::words::{millis, percent, thousands};
 
@@ -28,7 +28,49 @@ pub(super) fn after_common_time(seen: &Evidence) -> Option<Finding> {
     let may_be_one =
         seen.requests.is_some_and(|one| one.common <= INTRODUCED && one.common_share >= NEARLY_ALL);
     let sure = if may_be_one { BOUNDED } else { 1.0 };
-    Some(finding(seen, Cause::Expiry, by_client.min(idle.common_share) * sure, summary))
+    let (certainty, remark) = once_each(seen, "client");
+    let confidence = by_client.min(idle.common_share) * sure * certainty;
+    Some(finding(seen, Cause::Expiry, confidence, summary + &remark))
+}
+
+/// Returns the factor on a timeout by whose side each connection ended once, and a remark on it.
+pub(super) fn once_each(seen: &Evidence, side: &str) -> (f64, String) {
+    if seen.is_turned_over() {
+        return (1.0, String::new());
+    }
+    (ENDED_ONCE, format!("; each ended once, as at the end or restart of the {side}"))
+}
+
+/// Returns true if connections that were used again end at one age rather than after one number of
+/// requests.
+pub(super) fn is_lifetime(seen: &Evidence, requests: &Requests) -> bool {
+    common_lifetime(seen).is_some_and(|age| age.common_share > requests.common_share)
+}
+
+fn common_lifetime(seen: &Evidence) -> Option<Idle> {
+    seen.lifetime.filter(|age| age.common_share >= CLUSTERED && age.common_ms >= SHORT_TIMEOUT_MS)
+}
+
+/// Finds connections that end at one age, right after an answer: the lifetime that their owner sets.
+pub(super) fn after_lifetime(seen: &Evidence, requests: &Requests) -> Option<Finding> {
+    let age = common_lifetime(seen).filter(|_| is_lifetime(seen, requests))?;
+    let by = |side| seen.share_closed_by(side);
+    let closer = if by(Side::Server) > by(Side::Client) { Side::Server } else { Side::Client };
+    let at_once = seen.idle_before_close_by(closer).is_some_and(|idle| idle.p50_ms <= AT_ONCE_MS);
+    let is_used = requests.p50 > ONE_REQUEST && !one_request_each::is_introduced(requests, seen);
+    (by(closer) >= DOMINANT && at_once && is_used && seen.is_turned_over()).then(|| {
+        let summary = format!(
+            "the {} closed {} of {} connections first, right after an answer, and {} of them {} after \
+             they were opened, after differing numbers of requests: a lifetime of its connections",
+            closer.as_str(),
+            thousands(seen.closed_by(closer)),
+            thousands(seen.closed()),
+            percent(age.common_share),
+            millis(age.common_ms)
+        );
+        let confidence = by(closer).min(age.common_share) * COMMON_LIFETIME;
+        finding(seen, Cause::Expiry, confidence, summary)
+    })
 }
 
 /// Finds a client that closes late, after times that differ.

@@ -11,7 +11,8 @@ use crate::finding::{Cause, Finding};
 use crate::knowledge::{Situation, next_step};
 use crate::thresholds::{
     CLUSTERED, COMMON_DEADLINE, COMMON_WAIT, DOMINANT, ENOUGH_CLOSES, GIVEN_UP, GIVEN_UP_SURE,
-    HALF_SURE, IN_VAIN, LONGEST_FAREWELL_MS, MANY_WAIT, SHORT_WAIT, TICKS_MS, UNANSWERED_SURE,
+    HALF_SURE, IN_VAIN, LONGEST_FAREWELL_MS, MANY_WAIT, NOT_WAITED_FOR, SHORT_WAIT, TICKS_MS,
+    UNANSWERED_SURE,
 };
 use crate::words::{millis, percent, thousands};
 
@@ -57,6 +58,17 @@ pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
     } else if let Some(waited) = waited {
         let median = millis(waited.p50_ms);
         summary.push_str(&format!("; it waited {median} in the median, and differing times"));
+    }
+    // Data to which nothing came back, and no time of waiting: a protocol without answers looks alike.
+    if seen.unanswered >= while_due && waited.is_none() {
+        confidence = confidence.min(NOT_WAITED_FOR);
+        let why = match seen.share_closed_by(Side::Server) >= DOMINANT {
+            true => "; or the server refused them by its close",
+            false => {
+                "; or the protocol has no answers, and a connection is opened for each message (D1)"
+            }
+        };
+        summary.push_str(why);
     }
     let is_short = waited.is_some_and(|waited| waited.p50_ms < 2 * LONGEST_FAREWELL_MS);
     if is_short && !is_proved {

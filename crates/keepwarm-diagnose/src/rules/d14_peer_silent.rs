@@ -5,7 +5,7 @@ use crate::evidence::{Evidence, share};
 use crate::finding::{Cause, Finding};
 use crate::knowledge::{Situation, next_step};
 use crate::thresholds::{
-    LONG_SILENCE_MS, MANY_SILENT, RETRANSMITTED, RETRIES, SILENT_MS, SILENT_SHARE, STUCK_MANY,
+    LONG_SILENCE_MS, MANY_SILENT, RETRANSMITTED, RETRIES, SILENT_SHARE, STUCK_MANY,
     WITHOUT_RETRANSMITS,
 };
 use crate::words::{counted, is_or_are, millis, thousands};
@@ -16,7 +16,7 @@ pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
     let count = stuck.count();
     let open = seen.alive.max(count);
     let many = count >= STUCK_MANY || share(count, open) >= SILENT_SHARE;
-    if count == 0 || !many || stuck.oldest_ms < SILENT_MS {
+    if count == 0 || !many || !stuck.is_lasting() {
         return None;
     }
     let mut summary = format!(

@@ -6,7 +6,7 @@ use crate::evidence::{Evidence, Messages, PolledEvidence, RequestCount, Side, sh
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
     CLUSTERED, ENOUGH_CLOSES, FAILED_REQUESTS, INTRODUCED, LARGE_LIMIT, LIKELY, LIMITED, ONE_DUMP,
-    PILED_AT_MOST, SAME_LIMIT, SILENT_MS, UNREAD, USED_AGAIN, WELL_USED,
+    PILED_AT_MOST, SAME_LIMIT, UNREAD, USED_AGAIN, WELL_USED,
 };
 use crate::words::{counted, is_or_are, thousands, were};
 
@@ -41,7 +41,7 @@ pub(super) fn is_harmed(seen: &Evidence) -> bool {
         || seen.unanswered.max(seen.given_up_waiting()) >= FAILED_REQUESTS
         || (unread >= ENOUGH_CLOSES && share(unread, seen.closed()) >= UNREAD)
         || seen.stuck.closing >= FAILED_REQUESTS
-        || (seen.stuck.count() > 0 && seen.stuck.oldest_ms >= SILENT_MS)
+        || (seen.stuck.count() > 0 && seen.stuck.is_lasting())
 }
 
 /// Finds no more connections than the load uses at once, and next to none of them closed: the load

@@ -8,8 +8,8 @@
 //! polled     D14, D9 (queue), D7, D10   then D1, D2, D4-D6, healthy or mixed
 //! counted    D14, D9, D7, D10   then the first of: D13, D1 (pools pile up), D5, D4 (met requests),
 //! and traced                    D12, healthy, streams, D8, D3, D8 (resets), D4, D1 (pools collected), D11, D5,
-//!                               D1 or D6, D2; mixed if none fits, or if failures are all that is
-//!                               seen beside many requests
+//!                               D11 (lifetime), D1 or D6, D2; mixed if none fits, or if failures are all
+//!                               that is seen beside many requests
 //! ```
 //!
 //! "Healthy" needs two things: requests enough for the closes by the lower bound, and the absence
@@ -131,6 +131,7 @@ fn main_cause(seen: &Evidence) -> Finding {
         .or_else(|| d11_expiry::after_some_time(seen))
         .or_else(|| mixed::failures_among_many(seen))
         .or_else(|| with(d05_request_limit::judge))
+        .or_else(|| with(d11_expiry::after_lifetime))
         .or_else(|| with(one_request_each::judge))
         .or_else(|| with(d01_client_per_request::after_a_few))
         .or_else(|| with(d02_idle_pool_too_small::judge))

@@ -1,5 +1,6 @@
 //! Connections that carry one request each: the ground that D1 and D6 share.
 
+use super::streams::or_ended_stream;
 use super::{d01_client_per_request, d02_idle_pool_too_small, d06_connection_close};
 use crate::evidence::{Evidence, Idle, Messages, Requests};
 use crate::finding::Finding;
@@ -28,7 +29,9 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
     if d02_idle_pool_too_small::keeps_some(seen, requests) {
         return None;
     }
-    d01_client_per_request::judge(seen, &each).or_else(|| d06_connection_close::judge(seen, &each))
+    let found = d01_client_per_request::judge(seen, &each)
+        .or_else(|| d06_connection_close::judge(seen, &each))?;
+    Some(or_ended_stream(seen, found))
 }
 
 /// Returns how sure a number of requests is, and a remark on its upper bound.

@@ -85,6 +85,9 @@ pub struct Destination {
     pub late_answers: Histogram,
     /// Answers of this server that their client left before their end.
     pub cut_answers: u64,
+    /// Closed connections with one request at most over which the server sent again and again: streams
+    /// that have ended.
+    pub ended_streams: u64,
     /// The subset of `closed.undrained` in which no more was unread than a farewell of TLS
     /// (close_notify) takes: the peer was about to close, too.
     pub unread_farewells: u64,
@@ -337,6 +340,7 @@ impl Destination {
             met_waiting_in_vain: 0,
             late_answers: Histogram::default(),
             cut_answers: 0,
+            ended_streams: 0,
             unread_farewells: 0,
             stuck: StuckSockets::default(),
             unaccepted: 0,
@@ -419,6 +423,7 @@ impl Destination {
         self.met_waiting_in_vain += other.met_waiting_in_vain;
         self.late_answers.merge(&other.late_answers);
         self.cut_answers += other.cut_answers;
+        self.ended_streams += other.ended_streams;
         self.unread_farewells += other.unread_farewells;
         self.idle_before_local_close.merge(&other.idle_before_local_close);
         self.idle_before_remote_close.merge(&other.idle_before_remote_close);
@@ -466,6 +471,7 @@ impl Destination {
                 .saturating_sub(earlier.met_waiting_in_vain),
             late_answers: self.late_answers.since(&earlier.late_answers),
             cut_answers: self.cut_answers.saturating_sub(earlier.cut_answers),
+            ended_streams: self.ended_streams.saturating_sub(earlier.ended_streams),
             unread_farewells: self.unread_farewells.saturating_sub(earlier.unread_farewells),
             idle_before_local_close: idle_local,
             idle_before_remote_close: idle_remote,

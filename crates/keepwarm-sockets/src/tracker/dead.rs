@@ -22,6 +22,9 @@ const FIT_SLACK: Duration = Duration::from_secs(1);
 /// section 3.8.6.3).
 const DELAYED_ACK: u32 = 2;
 
+/// Messages that a subscription takes at most, a handshake of TLS and a farewell included.
+const ONE_EACH: u32 = 6;
+
 /// A socket that died.
 #[derive(Debug, Clone)]
 pub(super) struct DeadSocket {
@@ -213,6 +216,7 @@ impl DeadSocket {
             still_waits: self.open.and_then(|open| open.still_waits(&exchange)),
             cut,
             delivered: self.delivered(side),
+            is_stream: exchange.is_stream && exchange.messages <= ONE_EACH,
             behind_tls: exchange.behind_tls,
             shape: if self.at_start().is_none() { exchange.shape } else { Shape::Unknown },
         }
@@ -246,6 +250,8 @@ pub(super) struct Asked {
     pub(super) cut: Option<CutAnswer>,
     /// Bytes of data that the peer has acknowledged.
     pub(super) delivered: Option<u64>,
+    /// One request or none, and a stream of answers.
+    pub(super) is_stream: bool,
     /// Requests of the whole connection, at least and at most, if it began with a handshake of TLS.
     pub(super) behind_tls: (u32, u32),
     /// Whether it may have; unknown if it began before the window.
@@ -266,6 +272,7 @@ impl Asked {
             still_waits: waits.still_waits,
             cut: self.cut,
             delivered: self.delivered,
+            is_stream: self.is_stream || peer.is_stream,
             // An abort clears the counts.
             behind_tls: if self.requests.is_some() { self.behind_tls } else { peer.behind_tls },
             shape: self.shape.or(peer.shape),

@@ -31,6 +31,10 @@ pub(super) const FAREWELL_BYTES: u32 = 85;
 /// of which may end in a segment that is not full.
 const SENT_AT_ONCE: u64 = 1 << 16;
 
+/// Short messages of the server's for each of the client's from which they are a stream: an answer is
+/// one, or a few where a program writes its head and the chunks of its body apart.
+const STREAMED: u32 = 6;
+
 /// Requests and answers on a connection since it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Exchange {
@@ -47,6 +51,8 @@ pub(super) struct Exchange {
     pub(super) shape: Shape,
     /// Segments with data from the server.
     pub(super) answers: u32,
+    /// The server sent again and again: many short messages for each of the client's.
+    pub(super) is_stream: bool,
     /// For how long the client has waited for an answer, in milliseconds; `None` if none is due:
     /// the last data came from the server.
     pub(super) waiting_ms: Option<u32>,
@@ -90,6 +96,10 @@ impl Exchange {
             MessageCount::Short(count) => count.div_ceil(2).min(asked.most),
             MessageCount::Long(_) => 0,
         };
+        let is_stream = match answered.messages() {
+            MessageCount::Short(count) => count / STREAMED >= messages.at_least().max(1),
+            MessageCount::Long(_) => false,
+        };
         let messages = messages.at_least().max(by_answers);
         let requests = messages.min(at_most).min(is_sure);
         // The first of the server's segments is its hello.
@@ -106,6 +116,7 @@ impl Exchange {
             behind_tls,
             shape,
             answers,
+            is_stream,
             waiting_ms,
             in_flight,
         })

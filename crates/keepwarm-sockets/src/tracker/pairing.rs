@@ -365,6 +365,7 @@ impl Tracker {
             waited_ms: asked.waited_ms,
             still_waits: asked.still_waits,
             cut: asked.cut,
+            is_stream: asked.is_stream,
             path: PathSample::of(&dead.event).filter(|_| !dead.disconnected),
             received: match dead.disconnected {
                 true => concluded.peer.and_then(|peer| peer.delivered),

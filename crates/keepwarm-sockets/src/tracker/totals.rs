@@ -189,6 +189,8 @@ pub(super) struct Close {
     pub(super) still_waits: Option<bool>,
     /// Answer that was under way from this side.
     pub(super) cut: Option<CutAnswer>,
+    /// One request or none, and a stream of answers.
+    pub(super) is_stream: bool,
     pub(super) received: Option<u64>,
     pub(super) path: Option<PathSample>,
 }
@@ -212,6 +214,7 @@ impl Close {
             waited_ms: None,
             still_waits: None,
             cut: None,
+            is_stream: false,
             received: None,
             path: None,
         }
@@ -370,6 +373,7 @@ impl Totals {
     /// Counts a close at which the client had no answer, or still waited for one.
     fn count_waiting(&mut self, close: &Close) {
         self.sums.unanswered += u64::from(close.is_unanswered);
+        self.sums.ended_streams += u64::from(close.is_stream);
         let by_client = matches!(close.kind, CloseKind::ClientFin | CloseKind::ClientRst);
         if let Some(waited) = close.waited_ms.filter(|_| by_client) {
             self.sums.given_up += 1;

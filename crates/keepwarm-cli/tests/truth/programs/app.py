@@ -1,11 +1,18 @@
 """An application for gunicorn (wsgi) and uvicorn (asgi)."""
 
+import time
+
 BODY = b"an answer\n"
 
 
 def wsgi(environ, start_response):
     start_response("200 OK", [("Content-Length", str(len(BODY)))])
     return [BODY]
+
+
+def slow(environ, start_response):
+    time.sleep(2)
+    return wsgi(environ, start_response)
 
 
 async def asgi(scope, receive, send):

@@ -24,11 +24,13 @@ DEFAULTS = {
     "linger": 0,  # 1: closes by a reset
     "wait_fin": 0,  # 1: closes after the server's FIN
     "pause": 0.0,  # before a close
-    "read": -1,  # bytes of an answer that are read, -1: all
+    "read": -1,  # bytes of an answer that are read, -1: all, -2: none is waited for
+    "shut": 0,  # 1: sends a FIN behind the request, and reads the answer
     "seconds": 30.0, "every": 0.1,
     "act": 2.0,  # when held connections are closed, or asked again
     "probes": 0.0,  # seconds of TCP keep-alive
     "bind": 0,  # 1: binds before it connects
+    "age": 0.0,  # seconds after which a connection is not used again
     "seed": 1,
 }
 S = dict(DEFAULTS)
@@ -99,7 +101,9 @@ def ask(sock, path="/", fields=b""):
     try:
         count("requests")
         sock.sendall(head + b"\r\n" + b"x" * S["post"])
-        return answer(sock)
+        if S["shut"]:
+            sock.shutdown(socket.SHUT_WR)
+        return answer(sock) if S["read"] > -2 else True
     except socket.timeout:
         return None
     except OSError:
@@ -153,15 +157,17 @@ def per_request():
 
 def keep():
     """Keeps a connection, and makes another where it is over, or after k requests."""
-    sock, asked = None, 0
+    sock, asked, since = None, 0, 0.0
     for _ in share():
-        sock = sock or connect()
+        if not sock:
+            sock, since = connect(), time.monotonic()
         if not sock:
             think()
             continue
         said = ask(sock)
         asked += 1
-        if said is not True or asked == S["k"]:
+        is_old = S["age"] and time.monotonic() > since + S["age"]
+        if said is not True or asked == S["k"] or is_old:
             close(sock)
             sock, asked = None, 0
         think()
@@ -234,12 +240,18 @@ def probe():
 
 
 def slowloris():
-    sock = connect()
-    KEPT.append(sock)
-    sock.sendall(b"GET / HTTP/1.1\r\nHost: service\r\n")
     while time.monotonic() < END:
-        sock.sendall(b"X-a: b\r\n")
-        time.sleep(S["every"])
+        sock = connect()
+        if not sock:
+            continue
+        KEPT.append(sock)
+        try:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: service\r\n")
+            while time.monotonic() < END:
+                sock.sendall(b"X-a: b\r\n")
+                time.sleep(S["every"])
+        except OSError:
+            sock.close()
 
 
 def scan():
@@ -251,7 +263,16 @@ def scan():
 
 
 def stream():
-    """Subscribes, and reads events."""
+    """Subscribes and reads events, again where the stream ends or is old enough."""
+    while time.monotonic() < END:
+        sock = subscribe()
+        read_events(sock, min(END, time.monotonic() + (S["age"] or S["seconds"])))
+        if time.monotonic() < END:
+            close(sock)
+    KEPT.append(sock)
+
+
+def subscribe():
     sock = connect()
     if S["mode"] == "ws":
         key = base64.b64encode(os.urandom(16))
@@ -260,14 +281,17 @@ def stream():
         fields = b"Accept: text/event-stream\r\n"
     count("requests")
     sock.sendall(b"GET /events HTTP/1.1\r\nHost: service\r\n" + fields + b"\r\n")
+    return sock
+
+
+def read_events(sock, until):
     sock.settimeout(0.2)
-    while time.monotonic() < END:
+    while time.monotonic() < until:
         try:
             if not sock.recv(65536):
                 break
         except socket.timeout:
             pass
-    KEPT.append(sock)
 
 
 def leak():

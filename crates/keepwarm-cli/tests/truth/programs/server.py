@@ -20,8 +20,9 @@ DEFAULTS = {
     "close": 0,  # 1: says Connection: close, and closes
     "after": 0.0,  # with close: seconds between the answer and the close
     "linger": 0,  # 1: closes by a reset
-    "mode": "http",  # noaccept, noread, noanswer, sse, ws, drip
+    "mode": "http",  # noaccept, noread, noanswer, hangup, sse, ws, drip
     "every": 0.2,  # seconds between events of a stream
+    "life": 0.0,  # seconds until the service ends a stream, 0: never
     "slow_accept": 0.0,  # seconds between two accepted connections
 }
 S = dict(DEFAULTS)
@@ -79,7 +80,8 @@ async def stream(reader, writer):
     else:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\r\n")
         event = b"data: hello\n\n"
-    while not reader.at_eof():
+    end = time.monotonic() + (S["life"] or 1e9)
+    while not reader.at_eof() and time.monotonic() < end:
         writer.write(event)
         await writer.drain()
         await asyncio.sleep(S["every"])
@@ -122,7 +124,8 @@ async def http(reader, writer):
 async def serve(reader, writer):
     sock = writer.get_extra_info("socket")
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    mode = {"http": http, "sse": stream, "ws": stream, "drip": drip}.get(S["mode"])
+    modes = {"http": http, "sse": stream, "ws": stream, "drip": drip, "hangup": lambda reader, _: head_of(reader)}
+    mode = modes.get(S["mode"])
     try:
         if mode is None:  # noanswer: reads, and says nothing
             while await reader.read(65536):

@@ -1,0 +1,204 @@
+//! Claim: where another cause leaves the same evidence, no finding is sure, and it names the other;
+//! evidence that tells them apart makes it sure again.
+
+use std::time::Duration;
+
+use keepwarm_diagnose::knowledge::{Kind, Runtime};
+use keepwarm_diagnose::{Evidence, Finding, Idle, Level, Requests, Side, StuckSockets, judge};
+
+/// From here on a finding is sure.
+const SURE: f64 = 0.9;
+
+/// A client that opened and closed a thousand connections, one request each.
+fn one_each() -> Evidence {
+    Evidence {
+        window: Duration::from_secs(10),
+        opened: 1000,
+        local_fin: 1000,
+        idle_local: idle(1, 0.9),
+        requests: requests(1, 1000),
+        closed_requests_max: Some(1),
+        ..Evidence::new(Side::Client, Level::Counted)
+    }
+}
+
+fn requests(each: u32, total: u64) -> Option<Requests> {
+    Some(Requests {
+        connections: total / u64::from(each),
+        total,
+        p50: each,
+        max: each,
+        none_share: 0.0,
+        common: each,
+        common_share: 1.0,
+    })
+}
+
+fn idle(ms: u32, common_share: f64) -> Option<Idle> {
+    Some(Idle { closes: 1000, p50_ms: ms, common_ms: ms, common_share })
+}
+
+fn first(seen: &Evidence) -> Finding {
+    judge(seen).swap_remove(0)
+}
+
+#[track_caller]
+fn is_sure(seen: &Evidence, code: &str) {
+    let found = first(seen);
+    assert!(found.code == code && found.confidence >= SURE, "{found:#?}");
+}
+
+/// Asserts that the finding is less than sure and names its rival.
+#[track_caller]
+fn is_doubted(seen: &Evidence, code: &str, rival: &str) {
+    let found = first(seen);
+    assert!(found.code == code && found.confidence < SURE, "{found:#?}");
+    assert!(found.summary.contains(rival), "{rival:?} is not in {:?}", found.summary);
+}
+
+/// Two connections stay and carry a third of the requests.
+fn beside_two() -> Evidence {
+    let all = requests(1, 1500).map(|all| Requests {
+        max: 250,
+        connections: 1002,
+        common_share: 0.998,
+        ..all
+    });
+
+    Evidence {
+        requests: all,
+        alive_at_start: 2,
+        alive: 2,
+        established: 2,
+        idle_set: Some(2),
+        ..one_each()
+    }
+}
+
+#[test]
+fn closes_beside_a_pool_may_be_a_stranger() {
+    is_doubted(&beside_two(), "D2", "(D1)");
+    is_sure(&Evidence { closed_requests_max: Some(9), ..beside_two() }, "D2");
+    is_sure(&Evidence { closed_requests_max: None, ..beside_two() }, "D2");
+    let go = Some(Runtime { kind: Kind::Go, version: None });
+    let own = Evidence { keeper_closes: Some(true), ..beside_two() };
+    is_doubted(&own, "D2", "(D1)");
+    is_sure(&Evidence { runtime: go, ..own.clone() }, "D2");
+    // Its default is ten.
+    let python = Some(Runtime { kind: Kind::Python, version: None });
+    is_doubted(&Evidence { runtime: python, ..own }, "D2", "(D1)");
+    is_sure(&Evidence { keeper_closes: Some(false), ..beside_two() }, "D1");
+}
+
+/// Fifty connections, and closes by the server after five seconds without a request.
+fn timed_out(closes: u64) -> Evidence {
+    Evidence {
+        local_fin: 0,
+        remote_fin: closes,
+        opened: closes,
+        idle_local: None,
+        idle_remote: idle(5_010, 1.0),
+        requests: requests(7, 7 * closes),
+        alive: 50,
+        established: 50,
+        ..one_each()
+    }
+}
+
+#[test]
+fn restart_closes_each_connection_once() {
+    is_sure(&timed_out(100), "D4");
+    is_doubted(&timed_out(99), "D4", "restart");
+    let gone = Evidence { alive: 0, established: 0, ..timed_out(60) };
+    is_sure(&gone, "D4");
+    is_doubted(&Evidence { most_established: 60, ..gone }, "D4", "restart");
+    let client = |closes| Evidence {
+        local_fin: closes,
+        remote_fin: 0,
+        idle_local: idle(5_010, 1.0),
+        idle_remote: None,
+        requests: requests(9, 9 * closes),
+        window: Duration::from_secs(1_000),
+        ..timed_out(closes)
+    };
+    is_sure(&client(100), "D11");
+    is_doubted(&client(99), "D11", "end or restart of the client");
+}
+
+/// A thousand connections, closed right after an answer and this number of requests.
+fn limited(each: u32) -> Evidence {
+    Evidence {
+        requests: requests(each, 1000 * u64::from(each)),
+        closed_requests_max: None,
+        ..one_each()
+    }
+}
+
+#[test]
+fn steady_requests_turn_a_lifetime_into_a_number() {
+    is_sure(&limited(20), "D5");
+    is_doubted(&limited(19), "D5", "(D11)");
+    let aged = |share| Evidence { lifetime: idle(600, share), ..limited(19) };
+    is_doubted(&aged(1.0), "D5", "(D11)");
+    is_sure(&aged(0.59), "D5");
+}
+
+#[test]
+fn d11_takes_a_common_lifetime() {
+    let loose = requests(19, 19_000).map(|all| Requests { common_share: 0.7, ..all });
+    let aged = |ms, share| Evidence { lifetime: idle(ms, share), requests: loose, ..limited(19) };
+    let found = first(&aged(600, 0.71));
+    assert!(found.code == "D11" && found.confidence < SURE, "{found:#?}");
+    assert!(found.summary.contains("600 ms after they were opened"), "{}", found.summary);
+    assert_eq!(first(&aged(600, 0.7)).code, "D5");
+    assert_eq!(first(&aged(199, 0.9)).code, "D5");
+    let by_server = Evidence {
+        local_fin: 0,
+        remote_fin: 1000,
+        idle_local: None,
+        idle_remote: idle(1, 0.9),
+        ..aged(600, 0.9)
+    };
+    assert_eq!(first(&by_server).code, "D11");
+    let late = Evidence { idle_remote: idle(501, 0.1), ..by_server };
+    assert_ne!(first(&late).code, "D11");
+}
+
+#[test]
+fn nothing_back_at_once_may_be_the_protocol() {
+    let unanswered = Evidence { unanswered: 1000, ..one_each() };
+    is_doubted(&unanswered, "D13", "no answers");
+    let by_server =
+        Evidence { local_fin: 0, remote_fin: 1000, idle_local: None, ..unanswered.clone() };
+    is_doubted(&by_server, "D13", "the server refused");
+    is_sure(&Evidence { waited: idle(300, 0.9), given_up: 1000, ..unanswered }, "D13");
+}
+
+#[test]
+fn streams_that_end_are_by_design() {
+    let streams = |ended_streams| Evidence { ended_streams, ..one_each() };
+    is_sure(&streams(799), "D1");
+    is_doubted(&streams(800), "D1", "streams that ended");
+    let by_server =
+        Evidence { local_fin: 0, remote_fin: 1000, idle_remote: idle(1, 0.9), ..streams(800) };
+    is_doubted(&by_server, "D6", "streams that ended");
+    let unread = Evidence { local_fin: 0, undrained: 1000, ..streams(800) };
+    is_doubted(&unread, "D3", "streams that ended");
+    is_sure(&Evidence { ended_streams: 0, ..unread }, "D3");
+}
+
+#[test]
+fn d14_needs_no_silence_where_nothing_is_acknowledged() {
+    let stuck = |oldest_ms, retransmits| Evidence {
+        opened: 20,
+        local_fin: 0,
+        stuck: StuckSockets { established: 20, closing: 0, oldest_ms, retransmits },
+        alive: 20,
+        established: 20,
+        requests: requests(50, 1000),
+        ..one_each()
+    };
+    is_sure(&stuck(1_000, 40), "D14");
+    assert_eq!(first(&stuck(999, 59)).code, "healthy");
+    is_sure(&stuck(10, 60), "D14");
+}
