@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::knowledge::Runtime;
-use crate::thresholds::{DOMINANT, LONGEST_FAREWELL_MS, SILENT_MS, SILENT_RETRIES};
+use crate::thresholds::{DOMINANT, LONGEST_FAREWELL_MS, MET_IDLE, SILENT_MS, SILENT_RETRIES};
 use crate::{MissingEvidence, ResetReasons};
 
 /// Side of a connection.
@@ -138,10 +138,13 @@ pub struct Evidence {
     pub requests_at_most: Option<Requests>,
     /// Whether the client's messages are requests, or a handshake is among them.
     pub messages: Messages,
-    /// Most requests on a connection that was closed, as `requests` counts them; `None` if unknown.
-    pub closed_requests_max: Option<u32>,
+    /// The part of `requests` on connections that were closed; `None` if unknown.
+    pub closed_requests: Option<Requests>,
     /// Closed connections with a request or none over which the server sent again and again.
     pub ended_streams: u64,
+    /// Closed connections that a dump had met with nothing due, and on which no more than a farewell was
+    /// said since. A farewell of TLS is data, and hides for how long a connection idled before it.
+    pub met_idle: u64,
     /// Idle time before closes that the local side began.
     pub idle_local: Option<Idle>,
     /// Idle time before closes that the remote side began.
@@ -165,6 +168,8 @@ pub struct Evidence {
     pub close_wait: u64,
     /// Connections in CLOSE_WAIT at the start of the window.
     pub close_wait_at_start: u64,
+    /// Dumps that met more in CLOSE_WAIT than the one before; `None` if they were not compared.
+    pub close_wait_rises: Option<u64>,
     /// Open sockets whose peer is silent.
     pub stuck: StuckSockets,
     /// For a server: connections that the kernel has established and no program has accepted.
@@ -325,6 +330,13 @@ pub enum Messages {
     BehindHandshake,
 }
 
+impl Messages {
+    /// Returns true if a handshake of TLS is, or may be, among them.
+    pub(crate) const fn may_have_handshake(self) -> bool {
+        matches!(self, Messages::BehindHandshake | Messages::WithHandshakePerhaps(_))
+    }
+}
+
 /// Distribution of requests per connection.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub struct Requests {
@@ -480,6 +492,11 @@ impl Evidence {
     pub(crate) fn is_turned_over(&self) -> bool {
         let open = self.alive.max(self.alive_at_start).max(self.most_established).max(1);
         self.closed() / 2 >= open
+    }
+
+    /// Returns true if connections behind a handshake idled for a while before a farewell.
+    pub(crate) fn idled_before_farewell(&self) -> bool {
+        self.messages.may_have_handshake() && share(self.met_idle, self.closed()) >= MET_IDLE
     }
 
     /// Returns the program that is known on a side.

@@ -56,6 +56,8 @@ pub(crate) const AT_ONCE_MS: u32 = 500;
 pub(crate) const TIMEOUT_MS: u32 = 900;
 /// Idle milliseconds from which closes that nearly all have one time look like a timeout.
 pub(crate) const SHORT_TIMEOUT_MS: u32 = 200;
+/// Share of closes that dumps, one a second, met idle before, from which connections idle for a while.
+pub(crate) const MET_IDLE: f64 = 0.3;
 /// Idle milliseconds from which a close looks like a timeout where the times differ: on a host
 /// without a free core the end of a request may be as late as a second.
 pub(crate) const SOME_TIMEOUT_MS: u32 = 2_000;
@@ -77,6 +79,8 @@ pub(crate) const CLOSE_WAIT_GROWTH: u64 = 10;
 /// The growth must also be at least the present number divided by this: ten more than ninety is the
 /// usual fluctuation of a large pool.
 pub(crate) const CLOSE_WAIT_PART: u64 = 5;
+/// Number of rises, from dump to dump, from which the growth is steady.
+pub(crate) const STEADY_RISES: u64 = 3;
 /// Smallest number of connections in CLOSE_WAIT that is a finding by one dump alone.
 pub(crate) const MANY_CLOSE_WAIT: u64 = 100;
 
@@ -178,7 +182,7 @@ pub(crate) const POSSIBLE: f64 = 0.3;
 pub(crate) const LESS_SURE: f64 = 0.7;
 /// Factor on a close after an idle time that is too long for "at once", and too short for a timeout.
 pub(crate) const SOMEWHAT_LATE: f64 = 0.5;
-/// Factor on a close within [`AT_ONCE_MS`] that is later than a farewell: a short timeout looks the
+/// Factor on a close within [`SHORT_TIMEOUT_MS`] that is later than a farewell: a short timeout looks the
 /// same.
 pub(crate) const NOT_AT_ONCE: f64 = 0.85;
 /// Factor on D13 if the times of waiting are not twice the longest farewell.
@@ -210,6 +214,8 @@ pub(crate) const BEHIND_INTRODUCTION: f64 = 0.7;
 pub(crate) const ONE_REQUEST_OVER_TLS: f64 = 0.95;
 /// D5, if a lifetime of the connections explains the number as well, at a steady rate of requests.
 pub(crate) const LIMIT_OR_LIFETIME: f64 = 0.85;
+/// D5 at a usual number, if each connection was not replaced twice.
+pub(crate) const REPLACED_ONCE: f64 = 0.85;
 /// D11, by a common lifetime.
 pub(crate) const COMMON_LIFETIME: f64 = 0.85;
 /// D4, D11: factor if each connection ended once, as at the end of a program.

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use keepwarm_diagnose::knowledge::{Kind, Runtime};
-use keepwarm_diagnose::{Evidence, Finding, Idle, Level, Requests, Side, StuckSockets, judge};
+use keepwarm_diagnose::{
+    Evidence, Finding, Idle, Level, Messages, Requests, Side, StuckSockets, judge,
+};
 
 /// From here on a finding is sure.
 const SURE: f64 = 0.9;
@@ -17,7 +19,7 @@ fn one_each() -> Evidence {
         local_fin: 1000,
         idle_local: idle(1, 0.9),
         requests: requests(1, 1000),
-        closed_requests_max: Some(1),
+        closed_requests: requests(1, 1000),
         ..Evidence::new(Side::Client, Level::Counted)
     }
 }
@@ -78,8 +80,9 @@ fn beside_two() -> Evidence {
 #[test]
 fn closes_beside_a_pool_may_be_a_stranger() {
     is_doubted(&beside_two(), "D2", "(D1)");
-    is_sure(&Evidence { closed_requests_max: Some(9), ..beside_two() }, "D2");
-    is_sure(&Evidence { closed_requests_max: None, ..beside_two() }, "D2");
+    let nine = requests(1, 1000).map(|all| Requests { max: 9, ..all });
+    is_sure(&Evidence { closed_requests: nine, ..beside_two() }, "D2");
+    is_sure(&Evidence { closed_requests: None, ..beside_two() }, "D2");
     let go = Some(Runtime { kind: Kind::Go, version: None });
     let own = Evidence { keeper_closes: Some(true), ..beside_two() };
     is_doubted(&own, "D2", "(D1)");
@@ -129,7 +132,7 @@ fn restart_closes_each_connection_once() {
 fn limited(each: u32) -> Evidence {
     Evidence {
         requests: requests(each, 1000 * u64::from(each)),
-        closed_requests_max: None,
+        closed_requests: None,
         ..one_each()
     }
 }
@@ -201,4 +204,41 @@ fn d14_needs_no_silence_where_nothing_is_acknowledged() {
     is_sure(&stuck(1_000, 40), "D14");
     assert_eq!(first(&stuck(999, 59)).code, "healthy");
     is_sure(&stuck(10, 60), "D14");
+}
+
+/// A farewell of TLS is data: the last data was at once before the close, whatever went before.
+#[test]
+fn connections_met_idle_were_not_closed_at_once() {
+    let three = requests(3, 3000);
+    let behind = Evidence {
+        requests: three,
+        requests_at_most: three,
+        messages: Messages::WithHandshakePerhaps(requests(1, 1000).unwrap_or_default()),
+        ..one_each()
+    };
+    assert_eq!(first(&Evidence { met_idle: 299, ..behind.clone() }).code, "D1");
+    assert_ne!(first(&Evidence { met_idle: 300, ..behind }).code, "D1");
+    assert_eq!(first(&Evidence { met_idle: 1000, ..one_each() }).code, "D1", "no farewell");
+}
+
+#[test]
+fn usual_limit_is_found_before_each_connection_ended_twice() {
+    let all = requests(104, 7_280).map(|all| Requests { common_share: 0.6, ..all });
+    let seen = Evidence {
+        local_fin: 0,
+        remote_fin: 42,
+        idle_local: None,
+        idle_remote: idle(1, 0.9),
+        opened: 70,
+        alive: 28,
+        established: 28,
+        requests: all,
+        closed_requests: requests(104, 4_368),
+        messages: Messages::WithHandshakePerhaps(requests(98, 4_116).unwrap_or_default()),
+        ..one_each()
+    };
+    is_doubted(&seen, "D5", "limit of requests");
+    assert_eq!(first(&Evidence { alive: 43, ..seen.clone() }).code, "healthy");
+    let odd = Evidence { closed_requests: requests(119, 4_998), ..seen };
+    assert_eq!(first(&odd).code, "healthy", "a restart, perhaps");
 }

@@ -32,6 +32,8 @@ pub(super) struct Context {
     pub(super) runtime: Option<Runtime>,
     /// Program of the other side, if it runs on this host.
     pub(super) peer_runtime: Option<Runtime>,
+    /// RSTs that the network namespace has sent since the watch began.
+    pub(super) resets_sent: Option<u64>,
     /// Share of the events that were lost.
     pub(super) lost_share: f64,
     pub(super) missing: MissingEvidence,
@@ -40,7 +42,8 @@ pub(super) struct Context {
 
 /// Builds the evidence of one destination.
 pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context) -> Evidence {
-    let Context { ports, is_reused, runtime, peer_runtime, lost_share, missing, load } = context;
+    let Context { ports, is_reused, runtime, peer_runtime, resets_sent, lost_share, missing, load } =
+        context;
     let (given_up, waited) = given_up(&one.waited_before_give_up);
     Evidence {
         unattributed_aborts: report.unattributed_aborts,
@@ -64,15 +67,18 @@ pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context)
         late_answers: idle(&one.late_answers),
         cut_answers: one.cut_answers,
         unread_farewells: one.unread_farewells,
-        answered_after_close: answered_after_close(one, report, is_reused),
+        // Where the peer's reset removed them, this host sent none.
+        answered_after_close: answered_after_close(one, report, is_reused)
+            .min(resets_sent.unwrap_or(u64::MAX)),
         requests: requests(match one.handshake {
             // Read as the counts are; what a handshake leaves of them goes with `messages`.
             Handshake::Possible => &one.requests_at_most,
             _ => &one.requests,
         }),
         messages: messages(one),
-        closed_requests_max: closed_requests_max(one),
+        closed_requests: closed_requests(one),
         ended_streams: one.ended_streams,
+        met_idle: one.met_idle,
         requests_at_most: requests(&one.requests_at_most),
         idle_local: idle(&one.idle_before_local_close),
         idle_remote: idle(&one.idle_before_remote_close),
@@ -85,6 +91,7 @@ pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context)
         idle_set: idle_set(one).or_else(|| left_by_load(one, report).filter(|_| load.is_some())),
         close_wait: one.close_wait,
         close_wait_at_start: one.close_wait_at_start,
+        close_wait_rises: report.polls.is_none().then_some(one.close_wait_rises),
         stuck: StuckSockets {
             established: one.stuck.established,
             closing: one.stuck.closing,
@@ -108,13 +115,13 @@ pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context)
     }
 }
 
-/// Returns the most requests on a connection that was closed, read as the others are.
-fn closed_requests_max(one: &Destination) -> Option<u32> {
+/// Returns the requests on connections that were closed, read as the others are.
+fn closed_requests(one: &Destination) -> Option<Requests> {
     let (all, open) = match one.handshake {
         Handshake::Possible => (&one.requests_at_most, &one.requests_at_most_open),
         _ => (&one.requests, &one.requests_open),
     };
-    all.since(open).max()
+    requests(&all.since(open))
 }
 
 /// Returns whether the process of a client's open connections closed the others too, where the kernel

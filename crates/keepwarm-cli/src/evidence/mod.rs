@@ -120,6 +120,7 @@ impl Judge {
         mut load: impl FnMut(&Destination) -> Option<LoadKnowledge>,
     ) -> Vec<Judged> {
         let missing = test.map(destination::missing).unwrap_or_default();
+        let resets_sent = self.counted_since_start(report).and_then(|since| since.out_resets);
         let lost_share = destination::lost_share(report);
         let programs = self.programs(report);
         let at = Instant::now();
@@ -136,6 +137,7 @@ impl Judge {
                 is_reused: self.is_reused(one),
                 runtime: self.runtime(one),
                 peer_runtime: peer.and_then(|peer| programs.get(&peer).copied()),
+                resets_sent,
                 lost_share,
                 missing,
                 load: load(one),
@@ -157,9 +159,7 @@ impl Judge {
         if report.window.is_zero() {
             return Vec::new();
         }
-        // These counters are of one network namespace.
-        let before = self.counters.as_ref().filter(|_| report.namespaces.is_none());
-        let since = before.and_then(|then| Some(Counters::read().ok()?.since(then)));
+        let since = self.counted_since_start(report);
         let listen_overflows = since.and_then(|since| since.listen_overflows);
         let unattributed_aborts = Some(report.unattributed_aborts);
         judge_host(&HostCounters {
@@ -167,6 +167,12 @@ impl Judge {
             unattributed_aborts,
             ..HostCounters::default()
         })
+    }
+
+    /// Returns the counters since the watch began; they are of one network namespace.
+    fn counted_since_start(&self, report: &HostReport) -> Option<Counters> {
+        let before = self.counters.as_ref().filter(|_| report.namespaces.is_none())?;
+        Some(Counters::read().ok()?.since(before))
     }
 
     /// Returns the programs of both sides of each service, as far as they run on this host.

@@ -6,9 +6,9 @@ use super::streams;
 use crate::evidence::{Evidence, Messages, PolledEvidence, Requests, Side, share};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
-    ANSWERED_AFTER_CLOSE, AT_ONCE_MS, DOMINANT, ENOUGH_CLOSES, ENOUGH_TO_LEAK, FEW_REQUESTS,
-    IDLE_BESIDE_NEW, LONG_ENOUGH, LONGEST_FAREWELL_MS, NEARLY_ALL, ONE_REQUEST, PILED_UP,
-    SOMEWHAT_LATE, TIMEOUT_MS, WORTH_A_CAUSE,
+    ANSWERED_AFTER_CLOSE, AT_ONCE_MS, DOMINANT, ENDED_ONCE, ENOUGH_CLOSES, ENOUGH_TO_LEAK,
+    FEW_REQUESTS, IDLE_BESIDE_NEW, INTRODUCED, LONG_ENOUGH, LONGEST_FAREWELL_MS, NEARLY_ALL,
+    ONE_REQUEST, PILED_UP, SOMEWHAT_LATE, TIMEOUT_MS, WORTH_A_CAUSE,
 };
 use crate::words::{counted, millis, percent, thousands};
 
@@ -57,7 +57,8 @@ pub(super) fn pools_collected_later(seen: &Evidence, requests: &Requests) -> Opt
             thousands(idling.min(1e15) as u64),
             each.bound
         );
-        let confidence = by_client * PILED_UP * each.certainty;
+        let once = if seen.is_turned_over() { 1.0 } else { ENDED_ONCE };
+        let confidence = by_client * PILED_UP * each.certainty * once;
         finding(seen, Cause::ClientPerRequest, confidence, summary)
     })
 }
@@ -87,9 +88,9 @@ pub(super) fn judge(seen: &Evidence, each: &OneEach) -> Option<Finding> {
     }
     let mut confidence = by_client * OneEach::punctuality(idle) * each.certainty;
     // Behind a handshake the last data before a farewell may be the handshake's: no answer came.
-    let has_handshake =
-        matches!(seen.messages, Messages::BehindHandshake | Messages::WithHandshakePerhaps(_));
-    if has_handshake && idle.is_some_and(|idle| idle.p50_ms >= 2 * LONGEST_FAREWELL_MS) {
+    if seen.messages.may_have_handshake()
+        && idle.is_some_and(|idle| idle.p50_ms >= 2 * LONGEST_FAREWELL_MS)
+    {
         confidence *= SOMEWHAT_LATE;
         summary.push_str("; or it gave up before an answer (D13), some time after a handshake");
     }
@@ -110,6 +111,11 @@ pub(super) fn after_a_few(seen: &Evidence, requests: &Requests) -> Option<Findin
     let at_once =
         seen.idle_before_close_by(Side::Client).is_some_and(|idle| idle.p50_ms <= AT_ONCE_MS);
     let keeps_none = seen.established == 0 && seen.idle_set.is_none();
+    // Up to so many messages may be a handshake alone.
+    let may_be_handshake = matches!(seen.messages, Messages::WithHandshakePerhaps(_));
+    if may_be_handshake && requests.p50 <= INTRODUCED {
+        return None;
+    }
     (by_client >= DOMINANT && at_once && keeps_none).then(|| {
         let summary = format!(
             "the client closed {} of {} connections first, within moments of their last byte and \

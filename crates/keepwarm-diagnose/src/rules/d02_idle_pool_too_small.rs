@@ -57,7 +57,7 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
 
 /// Returns true if no closed connection carried more than most did.
 fn closed_carried_alike(seen: &Evidence, requests: &Requests) -> bool {
-    seen.closed_requests_max.is_some_and(|most| most <= requests.common)
+    seen.closed_requests.is_some_and(|closed| closed.max <= requests.common)
 }
 
 /// Returns true if a few connections stay and carry what the others do not: a closed one did not

@@ -65,7 +65,12 @@ fn at_server(seen: &Evidence) -> Unread {
             closes: aborted.max(seen.cut_answers),
             how: "the client closed with a part of the body unread: the kernel names its resets \
                   (TCP_ABORT_ON_CLOSE)",
-            sure: if is_proved { 1.0 } else { CUT_ANSWERS },
+            sure: match is_proved {
+                true => 1.0,
+                // A farewell of TLS that was left unread has the same reason.
+                false if seen.messages.may_have_handshake() => GUESSED_UNREAD,
+                false => CUT_ANSWERS,
+            },
         };
     }
     Unread {

@@ -5,20 +5,33 @@ use crate::evidence::{Evidence, Messages, Requests, Side};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
     AT_ONCE_MS, BEHIND_INTRODUCTION, BOUNDED, CLUSTERED, DOMINANT, ENOUGH_CLOSES, INTRODUCED,
-    LARGE_LIMIT, LESS_SURE, LIMIT_OR_LIFETIME, LONGEST_FAREWELL_MS, ONE_REQUEST, SAME_LIMIT,
-    UNKNOWN_CLOSER,
+    LARGE_LIMIT, LESS_SURE, LIMIT_OR_LIFETIME, LONGEST_FAREWELL_MS, NEARLY_ALL, ONE_REQUEST,
+    REPLACED_ONCE, SAME_LIMIT, UNKNOWN_CLOSER,
 };
 use crate::words::{percent, thousands};
 
 /// Finds a limit where each connection was replaced more than once: a restart closes each once.
 pub(super) fn judge_turned_over(seen: &Evidence) -> Option<Finding> {
-    let turned_over = seen.closed() >= ENOUGH_CLOSES && seen.is_turned_over();
-    seen.known_requests().filter(|_| turned_over).and_then(|requests| judge(seen, &requests))
+    let requests = seen.known_requests().filter(|_| seen.closed() >= ENOUGH_CLOSES)?;
+    if seen.is_turned_over() {
+        return judge(seen, &requests);
+    }
+    // As many closes as connections, nearly all at one number that people set: no restart meets that.
+    let closed = seen.closed_requests?;
+    let handshake = if seen.messages.may_have_handshake() { INTRODUCED } else { 0 };
+    let is_limit = closed.common_share >= NEARLY_ALL
+        && closed.common > INTRODUCED
+        && seen.closed() >= seen.alive.max(seen.most_established)
+        && (closed.common.saturating_sub(handshake)..=closed.max).any(is_round);
+    let found = judge(seen, &requests).filter(|_| is_limit)?;
+    Some(Finding { confidence: found.confidence.min(REPLACED_ONCE), ..found })
 }
 
 /// Finds closes at once after one number of requests: that number is the evidence, for the side
 /// that has the limit may leave the close to the other.
 pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
+    // What is open has not come to its end yet.
+    let requests = seen.closed_requests.as_ref().unwrap_or(requests);
     let by = |side| seen.share_closed_by(side);
     let closer = if by(Side::Server) >= by(Side::Client) { Side::Server } else { Side::Client };
     let is_known = by(Side::Server) + by(Side::Client) >= DOMINANT;

@@ -5,7 +5,7 @@ use crate::evidence::Evidence;
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
     CLOSE_WAIT_GROWTH, CLOSE_WAIT_PART, ENOUGH_CLOSES, GREW_LITTLE, GREW_MUCH, HALF_SURE,
-    MANY_CLOSE_WAIT, ONE_DUMP,
+    MANY_CLOSE_WAIT, ONE_DUMP, STEADY_RISES,
 };
 use crate::words::{counted, thousands};
 
@@ -54,6 +54,11 @@ fn growth(seen: &Evidence) -> Option<(f64, String)> {
             counted(seen.unattributed_aborts, "connection")
         ));
         return Some((HALF_SURE, observed));
+    }
+    // All at once, as when a server ends: the pool does not know yet.
+    if seen.close_wait_rises.is_some_and(|rises| rises < STEADY_RISES) {
+        observed.push_str(", in a step or two");
+        return Some((GREW_LITTLE, observed));
     }
     Some((if grown >= ENOUGH_CLOSES { GREW_MUCH } else { GREW_LITTLE }, observed))
 }

@@ -23,7 +23,13 @@ pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
     let while_due = seen.given_up_waiting();
     let count = seen.unanswered.max(while_due).min(closed);
     let part = share(count, closed);
-    if closed < ENOUGH_CLOSES || part < GIVEN_UP {
+    // Behind a handshake, a server that is slow to close after a farewell leaves short times too.
+    let may_be_farewells = seen.unanswered < while_due
+        && waited.is_some_and(|waited| waited.p50_ms < 2 * LONGEST_FAREWELL_MS)
+        && waited.is_some_and(|waited| waited.common_share < CLUSTERED)
+        && seen.side == Side::Server
+        && seen.messages.may_have_handshake();
+    if closed < ENOUGH_CLOSES || part < GIVEN_UP || may_be_farewells {
         return too_late(seen).or_else(|| in_vain(seen));
     }
     let mut summary = format!(

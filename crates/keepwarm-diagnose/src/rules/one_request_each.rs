@@ -5,8 +5,8 @@ use super::{d01_client_per_request, d02_idle_pool_too_small, d06_connection_clos
 use crate::evidence::{Evidence, Idle, Messages, Requests};
 use crate::finding::Finding;
 use crate::thresholds::{
-    AT_ONCE_MS, BEHIND_INTRODUCTION, BOUNDED, DOMINANT, INTRODUCED, LONGEST_FAREWELL_MS,
-    NEARLY_ALL, NOT_AT_ONCE, ONE_BEHIND_HANDSHAKE, ONE_REQUEST, ONE_REQUEST_OVER_TLS,
+    BEHIND_INTRODUCTION, BOUNDED, DOMINANT, INTRODUCED, LONGEST_FAREWELL_MS, NEARLY_ALL,
+    NOT_AT_ONCE, ONE_BEHIND_HANDSHAKE, ONE_REQUEST, ONE_REQUEST_OVER_TLS, SHORT_TIMEOUT_MS,
     SOME_TIMEOUT_MS, SOMEWHAT_LATE,
 };
 use crate::words::{percent, thousands};
@@ -25,7 +25,7 @@ pub(super) struct OneEach {
 
 /// Finds D1 or D6 where nearly all connections carried one request.
 pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
-    let each = OneEach::of(requests, seen)?;
+    let each = OneEach::of(requests, seen).filter(|_| !seen.idled_before_farewell())?;
     if d02_idle_pool_too_small::keeps_some(seen, requests) {
         return None;
     }
@@ -117,7 +117,7 @@ impl OneEach {
     pub(super) fn punctuality(idle: Option<Idle>) -> f64 {
         match idle.map_or(0, |idle| idle.p50_ms) {
             0..=LONGEST_FAREWELL_MS => 1.0,
-            ms if ms <= AT_ONCE_MS => NOT_AT_ONCE,
+            ms if ms < SHORT_TIMEOUT_MS => NOT_AT_ONCE,
             _ => SOMEWHAT_LATE,
         }
     }

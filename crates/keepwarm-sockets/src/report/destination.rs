@@ -88,6 +88,9 @@ pub struct Destination {
     /// Closed connections with one request at most over which the server sent again and again: streams
     /// that have ended.
     pub ended_streams: u64,
+    /// Closed connections that a dump had met with nothing due, and on which no more than a farewell was
+    /// said since.
+    pub met_idle: u64,
     /// The subset of `closed.undrained` in which no more was unread than a farewell of TLS
     /// (close_notify) takes: the peer was about to close, too.
     pub unread_farewells: u64,
@@ -131,6 +134,8 @@ pub struct Destination {
     pub listen_queue: Option<ListenQueue>,
     /// Connections in CLOSE_WAIT when the window began.
     pub close_wait_at_start: u64,
+    /// Dumps of the window that met more connections in CLOSE_WAIT than the one before.
+    pub close_wait_rises: u64,
     /// Connections in ESTABLISHED, one value for each dump of the window.
     pub established_seen: Histogram,
     /// TIME_WAITs that this side holds now, because it closed first.
@@ -341,6 +346,7 @@ impl Destination {
             late_answers: Histogram::default(),
             cut_answers: 0,
             ended_streams: 0,
+            met_idle: 0,
             unread_farewells: 0,
             stuck: StuckSockets::default(),
             unaccepted: 0,
@@ -358,6 +364,7 @@ impl Destination {
             established: 0,
             close_wait: 0,
             close_wait_at_start: 0,
+            close_wait_rises: 0,
             established_seen: Histogram::default(),
             time_wait: 0,
             time_wait_in_window: 0,
@@ -424,6 +431,7 @@ impl Destination {
         self.late_answers.merge(&other.late_answers);
         self.cut_answers += other.cut_answers;
         self.ended_streams += other.ended_streams;
+        self.met_idle += other.met_idle;
         self.unread_farewells += other.unread_farewells;
         self.idle_before_local_close.merge(&other.idle_before_local_close);
         self.idle_before_remote_close.merge(&other.idle_before_remote_close);
@@ -432,6 +440,7 @@ impl Destination {
         self.path.merge(&other.path);
         self.alive_at_start += other.alive_at_start;
         self.close_wait_at_start += other.close_wait_at_start;
+        self.close_wait_rises = self.close_wait_rises.max(other.close_wait_rises);
         // How many were established at once is not the sum of when each destination had some.
         self.established_seen = Histogram::default();
         self.traced.merge(&other.traced);
@@ -472,6 +481,7 @@ impl Destination {
             late_answers: self.late_answers.since(&earlier.late_answers),
             cut_answers: self.cut_answers.saturating_sub(earlier.cut_answers),
             ended_streams: self.ended_streams.saturating_sub(earlier.ended_streams),
+            met_idle: self.met_idle.saturating_sub(earlier.met_idle),
             unread_farewells: self.unread_farewells.saturating_sub(earlier.unread_farewells),
             idle_before_local_close: idle_local,
             idle_before_remote_close: idle_remote,
@@ -480,6 +490,7 @@ impl Destination {
             path: self.path.since(&earlier.path),
             alive_at_start: earlier.alive,
             close_wait_at_start: earlier.close_wait,
+            close_wait_rises: self.close_wait_rises.saturating_sub(earlier.close_wait_rises),
             established_seen: self.established_seen.since(&earlier.established_seen),
             traced: self.traced.since(&earlier.traced),
             seen_by_polls: self

@@ -61,6 +61,11 @@ pub(crate) struct Evidence {
     /// The peer's FIN may have come before: a segment came later than what this socket could count.
     /// With SO_LINGER 0, that is an answer or a FIN; with data on its way, an acknowledgement or a FIN.
     pub(crate) fin_possible: bool,
+    /// Whether data was sent that the peer has not acknowledged; unknown before Linux 4.19 and if
+    /// disconnected.
+    pub(crate) in_flight: Option<bool>,
+    /// The peer sent as many messages as a handshake of TLS, a request and a farewell take.
+    pub(crate) may_say_farewell: bool,
     /// True if the local FIN left before the peer's came; only a trace shows that.
     pub(crate) closed_first: Option<bool>,
     /// True if an RST came; only a trace shows that.
@@ -93,6 +98,8 @@ impl Evidence {
             fin_seen: !disconnected
                 && (CLOSE_NOTIFY_AND_FIN.contains(&event.rqueue)
                     || (side == Side::Server && got_fin_before_answer(&info))
+                    || (side == Side::Client
+                        && got_fin_about_request(&info, in_flight.unwrap_or(0)))
                     || (side == Side::Server
                         && event.rqueue == 0
                         && answered_fin_with_farewell(&info, in_flight.unwrap_or(0)))),
@@ -104,6 +111,8 @@ impl Evidence {
                         || (side == Side::Server && answered_farewell_perhaps(&info))
                 }
             }),
+            in_flight: in_flight.filter(|_| !disconnected).map(|data| data > 0),
+            may_say_farewell: info.data_segs_in >= Some(FEWEST_WITH_FAREWELL),
             closed_first: None,
             reset: None,
             unanswered: is_unanswered(&info, in_flight.unwrap_or(0)),
@@ -159,7 +168,7 @@ fn answered_fin_with_farewell(info: &TcpInfo, in_flight: u64) -> bool {
     let (Some(sent), Some(came)) = (info.last_data_sent_ms, info.last_ack_recv_ms) else {
         return false;
     };
-    let apart = sent.abs_diff(came);
+    let Some(apart) = came.checked_sub(sent) else { return false };
     let is_sooner = apart.saturating_add(TICKS_MS) < info.rtt_us.unwrap_or(0) / 1_000;
     is_sooner && info.bytes_acked > Some(0) && is_farewell(info, in_flight)
 }
@@ -182,6 +191,33 @@ fn got_fin_before_answer(info: &TcpInfo) -> bool {
     let has_asked = info.data_segs_in > Some(0);
     is_unacknowledged && has_asked && got_segment_after_data(info)
 }
+
+/// Returns whether a client's socket, whose short request is in flight, got a segment without data that
+/// did not acknowledge it, long after the last answer: it was the server's FIN, before the request or
+/// across it.
+fn got_fin_about_request(info: &TcpInfo, in_flight: u64) -> bool {
+    /// Probes of a server may come from here on: 15 seconds are a usual setting.
+    const PROBES_MS: u32 = 14_000;
+    /// A farewell of TLS is no request.
+    const FAREWELLS: [u64; 2] = [24, 31];
+    let mss = u64::from(info.send_mss.unwrap_or(0));
+    let segments = u64::from(info.data_segs_out.unwrap_or(0));
+    let are_short = info.bytes_sent.is_some_and(|sent| sent < segments.saturating_mul(mss) / 2);
+    let is_request = (1..=mss).contains(&in_flight) && !FAREWELLS.contains(&in_flight);
+    let times = info.last_data_recv_ms.zip(info.last_ack_recv_ms);
+    let apart = times.map_or(0, |(answer, segment)| answer.saturating_sub(segment));
+    are_short && is_request && (AT_ONCE_MS..PROBES_MS).contains(&apart)
+}
+
+/// Returns whether a segment came since the last data was sent, so that it may have been a FIN.
+pub(crate) fn got_segment_since_data(info: &TcpInfo) -> bool {
+    let times = info.last_data_sent_ms.zip(info.last_ack_recv_ms);
+    times.is_some_and(|(sent, last)| last < sent)
+}
+
+/// Messages that a client sends at least in TLS with a farewell: its hello, Finished with the request
+/// behind it, close_notify.
+const FEWEST_WITH_FAREWELL: u32 = 3;
 
 /// Returns whether a segment without data came so long after the last data from the peer that it may
 /// have been a FIN.
@@ -434,16 +470,31 @@ fn alone_without_acknowledgement(side: Side, socket: &Evidence) -> CloseKind {
         _ if socket.disconnected => CloseKind::rst(side),
         // Without a trace, data that an RST left unread looks like data that a close left unread.
         _ if socket.unread > 1 && socket.reset != Some(true) => CloseKind::rst(side),
-        // Data on its way with the FIN (late, or a farewell): the peer had closed and answered the data
-        // with an RST, or it aborted while both were under way. It cannot be known which.
-        _ if socket.fin_sent && socket.fin_possible => CloseKind::Unclassified,
+        // Data on its way with the FIN: the peer had closed and answered the data with an RST, or it
+        // aborted while both were under way. It cannot be known which.
+        _ if socket.fin_sent && (socket.fin_possible || socket.in_flight == Some(true)) => {
+            CloseKind::Unclassified
+        }
+        // The client may have said farewell and closed, and its host resets what is said after that.
+        _ if side == Side::Server && socket.fin_sent && socket.may_say_farewell => {
+            CloseKind::Unclassified
+        }
         _ if socket.fin_sent => CloseKind::fin(side),
+        // One byte of data was left unread, for all that was sent had been acknowledged.
+        _ if socket.unread == 1
+            && socket.in_flight == Some(false)
+            && socket.reset != Some(true) =>
+        {
+            CloseKind::rst(side)
+        }
         // A FIN that was not read counts as one byte: it came, and late data was answered with an
-        // RST. One byte of data left unread would look the same; it is the peer's close either way.
+        // RST.
         _ if socket.unread == 1 => CloseKind::fin(side.other()),
         // A client that leaves in the middle of an answer sends a FIN, and resets what comes after it; if
         // some of it was unread, it sends the RST alone.
-        _ if side == Side::Server && socket.fin_possible => CloseKind::Unclassified,
+        _ if side == Side::Server && (socket.fin_possible || socket.in_flight == Some(true)) => {
+            CloseKind::Unclassified
+        }
         _ => CloseKind::rst(side.other()),
     }
 }

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::classify::{AT_ONCE_MS, Evidence, TimeWait, got_late_segment};
+use super::classify::{AT_ONCE_MS, Evidence, TimeWait, got_late_segment, got_segment_since_data};
 use super::death_time::DeathTime;
 use super::exchange::{Exchange, FAREWELL_BYTES};
 use super::handshakes::Shape;
@@ -121,12 +121,22 @@ impl DeadSocket {
             evidence.fin_acked = Some(false);
             (evidence.sent, evidence.received) = (None, None);
             (evidence.fin_sent, evidence.unanswered) = (false, false);
-            let got_late_segment = self.event.info.as_ref().is_some_and(got_late_segment);
-            evidence.fin_possible = got_late_segment && !self.is_quiet_since_dump;
+            // Its last answer was acknowledged, perhaps by a FIN.
+            let may_have_come = |info| {
+                got_late_segment(info) || (side == Side::Server && got_segment_since_data(info))
+            };
+            let may_have_come = self.event.info.as_ref().is_some_and(may_have_come);
+            evidence.fin_possible = may_have_come && !self.is_quiet_since_dump;
+            evidence.in_flight = None;
         }
-        evidence.fin_seen |= self.open.is_some_and(|open| open.idle_at_fin_ms().is_some());
+        evidence.fin_seen |= self.met_fin();
         evidence.time_wait = self.time_wait;
         evidence
+    }
+
+    /// Returns whether a dump met it in CLOSE_WAIT, so that the time of the peer's FIN is known.
+    pub(super) fn met_fin(&self) -> bool {
+        self.open.is_some_and(|open| open.idle_at_fin_ms().is_some())
     }
 
     /// Returns the bytes of data that the peer has acknowledged.
@@ -148,6 +158,10 @@ impl DeadSocket {
         let is_acked = Evidence::of(side, &self.event).fin_acked == Some(true);
         let over = info.last_ack_recv_ms.filter(|_| is_acked).unwrap_or(0);
         let (sent, received) = (info.last_data_sent_ms, info.last_data_recv_ms);
+        // The server had begun the close, after the time between the last request and its farewell.
+        if side == Side::Client && self.has_unread_farewell(side) {
+            return Some(sent?.saturating_sub(received?));
+        }
         let exchange = Exchange::of(side, &self.event);
         let farewell = match (self.open, exchange) {
             (Some(open), Some(now)) => open.farewell(&now),
@@ -174,7 +188,9 @@ impl DeadSocket {
             (Farewell::Unknown, Some(Side::Server))
                 if may_say_farewell && is_later(answered, asked) =>
             {
-                let is_own = |answered: &u32| answered.saturating_sub(over) > AT_ONCE_MS;
+                // The FIN behind a farewell is acknowledged a round trip later.
+                let farewell = AT_ONCE_MS + info.rtt_us.unwrap_or(0) / 1_000;
+                let is_own = |answered: &u32| answered.saturating_sub(over) > farewell;
                 answered.filter(|answered| side == Side::Server && is_own(answered))
             }
             _ => received.into_iter().chain(sent).min(),
@@ -214,6 +230,7 @@ impl DeadSocket {
             is_unanswered: Some(exchange.is_unanswered()),
             waited_ms: waiting,
             still_waits: self.open.and_then(|open| open.still_waits(&exchange)),
+            met_idle: self.open.is_some_and(|open| open.farewell(&exchange) != Farewell::Unknown),
             cut,
             delivered: self.delivered(side),
             is_stream: exchange.is_stream && exchange.messages <= ONE_EACH,
@@ -246,6 +263,8 @@ pub(super) struct Asked {
     /// True if a dump met the client waiting for an answer of which nothing came any more, false if
     /// it came; `None` if no dump met it waiting.
     pub(super) still_waits: Option<bool>,
+    /// A dump met the connection with nothing due, and no more than a farewell was said since.
+    pub(super) met_idle: bool,
     /// Known at the server's socket.
     pub(super) cut: Option<CutAnswer>,
     /// Bytes of data that the peer has acknowledged.
@@ -270,6 +289,7 @@ impl Asked {
             is_unanswered: waits.is_unanswered,
             waited_ms: waits.waited_ms,
             still_waits: waits.still_waits,
+            met_idle: self.met_idle || peer.met_idle,
             cut: self.cut,
             delivered: self.delivered,
             is_stream: self.is_stream || peer.is_stream,

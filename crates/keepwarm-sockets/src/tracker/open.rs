@@ -256,12 +256,18 @@ impl OpenSocket {
             let idle = exchange.and_then(|now| idle_before_fin(&info, &now, self.farewell(&now)));
             self.idle_at_fin_ms = self.idle_at_fin_ms.get().or(idle).into();
         }
-        if let Some(exchange) = exchange {
+        // A program that has closed asks nothing more: what it sent since may be a farewell.
+        let has_closed = !matches!(row.state, State::Established | State::CloseWait);
+        if let Some(exchange) = exchange.filter(|_| !has_closed || self.messages.get().is_none()) {
             self.messages = Some(exchange.messages).into();
             self.at_most = Some(exchange.at_most).into();
             self.answers = exchange.answers;
-            self.flags.set(Flags::WAITS, exchange.waiting_ms.is_some());
             self.set_shape(exchange.shape);
+            // A client that has left waits for nothing.
+            let has_left = has_closed || (side == Side::Server && row.state == State::CloseWait);
+            if !has_left {
+                self.flags.set(Flags::WAITS, exchange.waiting_ms.is_some());
+            }
         }
     }
 }

@@ -37,6 +37,8 @@ struct Concluded {
     /// Its kind rests on a missing TIME_WAIT alone.
     rests_on_absence: bool,
     idle_ms: Option<u32>,
+    /// See [`Close::idle_is_exact`].
+    idle_is_exact: bool,
     /// Requests as the peer knew them, if the peer is known.
     peer: Option<Asked>,
     /// TIME_WAITs that are accounted for by it.
@@ -46,7 +48,8 @@ struct Concluded {
 impl Concluded {
     fn of_kind(kind: CloseKind) -> Concluded {
         let accounted = Bounds::default();
-        Concluded { kind, rests_on_absence: false, idle_ms: None, peer: None, accounted }
+        let (idle_ms, idle_is_exact) = (None, false);
+        Concluded { kind, rests_on_absence: false, idle_ms, idle_is_exact, peer: None, accounted }
     }
 }
 
@@ -282,6 +285,8 @@ impl Tracker {
         let closer = closer(kind);
         let idle = |dead: &Option<DeadSocket>, side: Side| dead.as_ref()?.idle_ms(side, closer);
         let both = [idle(&low, low_side), idle(&high, low_side.other())];
+        let was_met = |dead: &Option<DeadSocket>| dead.as_ref().is_some_and(DeadSocket::met_fin);
+        let idle_is_exact = both.iter().all(Option::is_some) || was_met(&low) || was_met(&high);
         let idle_ms = both.into_iter().flatten().min();
         let mut counted = None;
         let both = [(&low, &high, low_side, of_low), (&high, &low, low_side.other(), of_high)];
@@ -291,7 +296,8 @@ impl Tracker {
                 Some(peer) => Some(peer.asked(side.other())),
                 None => earlier.map(|earlier| earlier.asked),
             };
-            let concluded = Concluded { kind, rests_on_absence, idle_ms, peer, accounted };
+            let concluded =
+                Concluded { kind, rests_on_absence, idle_ms, idle_is_exact, peer, accounted };
             counted = self.count(side, dead, &evidence, &concluded);
         }
         counted
@@ -322,10 +328,16 @@ impl Tracker {
     fn evidence(&self, dead: &DeadSocket, side: Side) -> Evidence {
         let mut evidence = dead.evidence(side);
         if let Some(record) = self.traces.peek(&(dead.event.local, dead.event.remote)) {
-            evidence.fin_seen |= record.closed_first == Some(false);
+            if let Some(was_first) = record.closed_first {
+                evidence.fin_seen = !was_first;
+            }
             evidence.closed_first = record.closed_first;
             evidence.reset = Some(record.reset_in.is_some());
-            evidence.fin_possible &= !record.ended_established;
+            if record.ended_established {
+                // An RST ended it, and no FIN came before.
+                (evidence.fin_seen, evidence.fin_possible) = (false, false);
+                evidence.in_flight = evidence.in_flight.map(|_| false);
+            }
         }
         evidence
     }
@@ -357,6 +369,7 @@ impl Tracker {
             server_only: side == Side::Server
                 && dead.at_start().map_or(!is_client_here, |open| open.server_only),
             idle_ms: concluded.idle_ms,
+            idle_is_exact: concluded.idle_is_exact,
             requests: asked.requests,
             requests_at_most: asked.at_most,
             behind_tls: asked.behind_tls,
@@ -366,6 +379,7 @@ impl Tracker {
             still_waits: asked.still_waits,
             cut: asked.cut,
             is_stream: asked.is_stream,
+            met_idle: asked.met_idle,
             path: PathSample::of(&dead.event).filter(|_| !dead.disconnected),
             received: match dead.disconnected {
                 true => concluded.peer.and_then(|peer| peer.delivered),

