@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::knowledge::Runtime;
-use crate::thresholds::{DOMINANT, LONGEST_FAREWELL_MS, MET_IDLE, SILENT_MS, SILENT_RETRIES};
+use crate::thresholds::{
+    DOMINANT, LONGEST_FAREWELL_MS, MET_IDLE, SILENT_MS, SILENT_RETRIES, SOME_TIMEOUT_MS, TIMEOUT_MS,
+};
 use crate::{MissingEvidence, ResetReasons};
 
 /// Side of a connection.
@@ -496,7 +498,17 @@ impl Evidence {
 
     /// Returns true if connections behind a handshake idled for a while before a farewell.
     pub(crate) fn idled_before_farewell(&self) -> bool {
-        self.messages.may_have_handshake() && share(self.met_idle, self.closed()) >= MET_IDLE
+        self.messages.may_have_handshake() && self.was_met_idle()
+    }
+
+    /// Returns the idle milliseconds from which a close looks like a timeout where the times differ: the
+    /// end of a request may be as late on a busy host, but then no dump meets connections idle.
+    pub(crate) fn some_timeout_ms(&self) -> u32 {
+        if self.was_met_idle() { TIMEOUT_MS } else { SOME_TIMEOUT_MS }
+    }
+
+    fn was_met_idle(&self) -> bool {
+        share(self.met_idle, self.closed()) >= MET_IDLE
     }
 
     /// Returns the program that is known on a side.

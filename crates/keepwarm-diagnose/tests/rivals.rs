@@ -242,3 +242,17 @@ fn usual_limit_is_found_before_each_connection_ended_twice() {
     let odd = Evidence { closed_requests: requests(119, 4_998), ..seen };
     assert_eq!(first(&odd).code, "healthy", "a restart, perhaps");
 }
+
+#[test]
+fn connections_met_idle_make_a_second_a_timeout() {
+    let late = Evidence {
+        idle_local: None,
+        idle_remote: idle(900, 0.1),
+        local_fin: 0,
+        remote_fin: 1000,
+        ..one_each()
+    };
+    let found = first(&Evidence { met_idle: 300, ..late.clone() });
+    assert!(found.code == "D4" && found.confidence < SURE, "{found:#?}");
+    assert_eq!(first(&Evidence { met_idle: 299, ..late }).code, "D6", "a busy host, perhaps");
+}

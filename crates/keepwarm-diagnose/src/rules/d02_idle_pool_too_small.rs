@@ -17,7 +17,7 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
     let by_client = seen.share_closed_by(Side::Client);
     let at_once =
         seen.idle_before_close_by(Side::Client).is_some_and(|idle| idle.p50_ms <= AT_ONCE_MS);
-    if by_client < DOMINANT || !at_once {
+    if by_client < DOMINANT || !at_once || seen.idled_before_farewell() {
         return None;
     }
     // During a burst, the number open is not the number that may idle.

@@ -6,7 +6,7 @@ use crate::finding::{Cause, Finding};
 use crate::knowledge::servers_with_idle_timeout;
 use crate::thresholds::{
     CLUSTERED, DOMINANT, ENOUGH_CLOSES, FAILED_REQUESTS, MET_REQUESTS, NO_COMMON_TIME, SHORT_TIME,
-    SHORT_TIMEOUT_MS, SOME_TIMEOUT_MS, TIMEOUT_MS, WORTH_A_CAUSE,
+    SHORT_TIMEOUT_MS, TIMEOUT_MS, WORTH_A_CAUSE,
 };
 use crate::words::{millis, percent, thousands};
 
@@ -106,7 +106,7 @@ pub(super) fn met_requests(seen: &Evidence) -> Option<Finding> {
 /// the idle times differ.
 pub(super) fn after_some_time(seen: &Evidence) -> Option<Finding> {
     let idle = seen.idle_before_close_by(Side::Server)?;
-    if seen.share_closed_by(Side::Server) < DOMINANT || idle.p50_ms < SOME_TIMEOUT_MS {
+    if seen.share_closed_by(Side::Server) < DOMINANT || idle.p50_ms < seen.some_timeout_ms() {
         return None;
     }
     let cause = Cause::ServerTimeout { idle_ms: Some(idle.p50_ms) };

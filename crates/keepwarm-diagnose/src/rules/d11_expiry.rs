@@ -5,7 +5,7 @@ use crate::evidence::{Evidence, Idle, Requests, Side};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
     AT_ONCE_MS, BOUNDED, CLUSTERED, COMMON_LIFETIME, DOMINANT, ENDED_ONCE, INTRODUCED, NEARLY_ALL,
-    NO_COMMON_TIME, ONE_REQUEST, SHORT_TIMEOUT_MS, SOME_TIMEOUT_MS, TIMEOUT_MS,
+    NO_COMMON_TIME, ONE_REQUEST, SHORT_TIMEOUT_MS, TIMEOUT_MS,
 };
 use crate::words::{millis, percent, thousands};
 
@@ -76,7 +76,7 @@ pub(super) fn after_lifetime(seen: &Evidence, requests: &Requests) -> Option<Fin
 /// Finds a client that closes late, after times that differ.
 pub(super) fn after_some_time(seen: &Evidence) -> Option<Finding> {
     let idle = seen.idle_before_close_by(Side::Client)?;
-    if seen.share_closed_by(Side::Client) < DOMINANT || idle.p50_ms < SOME_TIMEOUT_MS {
+    if seen.share_closed_by(Side::Client) < DOMINANT || idle.p50_ms < seen.some_timeout_ms() {
         return None;
     }
     let summary = differing_times(seen, Side::Client, idle);

@@ -209,12 +209,6 @@ fn got_fin_about_request(info: &TcpInfo, in_flight: u64) -> bool {
     are_short && is_request && (AT_ONCE_MS..PROBES_MS).contains(&apart)
 }
 
-/// Returns whether a segment came since the last data was sent, so that it may have been a FIN.
-pub(crate) fn got_segment_since_data(info: &TcpInfo) -> bool {
-    let times = info.last_data_sent_ms.zip(info.last_ack_recv_ms);
-    times.is_some_and(|(sent, last)| last < sent)
-}
-
 /// Messages that a client sends at least in TLS with a farewell: its hello, Finished with the request
 /// behind it, close_notify.
 const FEWEST_WITH_FAREWELL: u32 = 3;

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::classify::{AT_ONCE_MS, Evidence, TimeWait, got_late_segment, got_segment_since_data};
+use super::classify::{AT_ONCE_MS, Evidence, TimeWait, got_late_segment};
 use super::death_time::DeathTime;
 use super::exchange::{Exchange, FAREWELL_BYTES};
 use super::handshakes::Shape;
@@ -121,12 +121,8 @@ impl DeadSocket {
             evidence.fin_acked = Some(false);
             (evidence.sent, evidence.received) = (None, None);
             (evidence.fin_sent, evidence.unanswered) = (false, false);
-            // Its last answer was acknowledged, perhaps by a FIN.
-            let may_have_come = |info| {
-                got_late_segment(info) || (side == Side::Server && got_segment_since_data(info))
-            };
-            let may_have_come = self.event.info.as_ref().is_some_and(may_have_come);
-            evidence.fin_possible = may_have_come && !self.is_quiet_since_dump;
+            let got_late_segment = self.event.info.as_ref().is_some_and(got_late_segment);
+            evidence.fin_possible = got_late_segment && !self.is_quiet_since_dump;
             evidence.in_flight = None;
         }
         evidence.fin_seen |= self.met_fin();

@@ -544,7 +544,7 @@ pub(super) const ALL: &[Situation] = &[
                kill -CONT $(cat serve.pid); echo done",
         more: LOWEST,
         expect: &[server(&["D9"])],
-        also: &["D13", "D14", "D7"],
+        also: &["D1", "D13", "D14", "D7"],
         never: &["healthy"],
         counts: &[],
         ..BASE
