@@ -226,7 +226,7 @@ pub(crate) const POOL_OR_STRANGER: f64 = 0.8;
 /// Highest confidence of D1, D3 and D6 if the server sent again and again on each connection.
 pub(crate) const STREAM_ENDED: f64 = 0.7;
 /// Highest confidence of D13 if nothing shows that an answer was waited for.
-pub(crate) const NOT_WAITED_FOR: f64 = 0.8;
+pub(crate) const NOT_WAITED_FOR: f64 = 0.6;
 /// D5, if the closer is not known for most.
 pub(crate) const UNKNOWN_CLOSER: f64 = 0.85;
 /// D8, by connections that are reset on purpose after an answer; and if the client is a load balancer.

@@ -92,7 +92,7 @@ fn d13_takes_closes_without_an_answer() {
         assert!(advice.contains("deadline") && !advice.contains("http.Client"), "{advice}");
     }
     is(&unanswered(299), "D1");
-    let waited = Evidence { waited: idle(250, 0.1), ..unanswered(1000) };
+    let waited = Evidence { waited: idle(250, 0.1), given_up: 500, ..unanswered(1000) };
     assert!(is(&waited, "D13").confidence >= 0.9, "each of them");
     let few = Evidence { local_fin: 29, ..unanswered(29) };
     is(&few, "mixed");

@@ -174,7 +174,9 @@ fn nothing_back_at_once_may_be_the_protocol() {
     let by_server =
         Evidence { local_fin: 0, remote_fin: 1000, idle_local: None, ..unanswered.clone() };
     is_doubted(&by_server, "D13", "the server refused");
-    is_sure(&Evidence { waited: idle(300, 0.9), given_up: 1000, ..unanswered }, "D13");
+    let waited = |given_up| Evidence { waited: idle(300, 0.1), given_up, ..unanswered.clone() };
+    is_doubted(&waited(499), "D13", "no answers");
+    is_sure(&waited(500), "D13");
 }
 
 #[test]

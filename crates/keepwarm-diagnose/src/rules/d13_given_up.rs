@@ -65,8 +65,9 @@ pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
         let median = millis(waited.p50_ms);
         summary.push_str(&format!("; it waited {median} in the median, and differing times"));
     }
-    // Data to which nothing came back, and no time of waiting: a protocol without answers looks alike.
-    if seen.unanswered >= while_due && waited.is_none() {
+    // Data to which nothing came back, and for most no time of waiting: a protocol without answers
+    // looks alike.
+    if while_due.saturating_mul(2) < seen.unanswered.min(closed) {
         confidence = confidence.min(NOT_WAITED_FOR);
         let why = match seen.share_closed_by(Side::Server) >= DOMINANT {
             true => "; or the server refused them by its close",
