@@ -147,11 +147,12 @@ impl Driver {
         self.has_ended = true;
         let mut state = self.http2.lock();
         let (sender, held) = (state.sender.take(), std::mem::take(&mut state.given_up));
+        let parked = state.parked.take();
         drop(state);
         self.http2.tell(|pool| pool.ended(reason, closer));
         self.http2.shared.end();
         self.http2.heard.unblock();
-        drop((sender, held, self.asked.take()));
+        drop((sender, parked, held, self.asked.take()));
     }
 
     fn end_by(&mut self, error: Option<&h2::Error>) {

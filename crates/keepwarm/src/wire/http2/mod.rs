@@ -20,6 +20,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::RecvStream;
 use h2::client::SendRequest;
 use keepwarm_pool::{CloseReason, Closer};
 use tokio::time::Instant;
@@ -78,6 +79,9 @@ struct Http2State {
     resets: VecDeque<Instant>,
     wants_ping: bool,
     is_doubted: bool,
+    /// The end of a lone request's stream, which was read. Its drop wakes the task, and the task has
+    /// nothing to do then: so the next request drops it, beside what it hands over itself.
+    parked: Option<RecvStream>,
 }
 
 /// A connection whose peer has sent its settings, and the task that has to be spawned for it.
@@ -129,6 +133,7 @@ pub(crate) async fn start(stream: Stream, peer: PeerFacts, max_unread: u32) -> R
         resets: VecDeque::new(),
         wants_ping: false,
         is_doubted: false,
+        parked: None,
     };
     let http2 = Arc::new(Http2 {
         id: next_id(),
@@ -190,20 +195,32 @@ impl Http2 {
     /// Ends the connection in order: without streams it says GOAWAY and closes.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
-        let sender = state.sender.take();
+        let (sender, parked) = (state.sender.take(), state.parked.take());
         drop(state);
-        drop(sender);
+        drop((sender, parked));
         self.shared.task.wake_task();
     }
 
-    /// Returns a handle to send one request with; `None` if the connection is closed. After a long
-    /// silence of the peer, a ping is sent beside it.
-    fn sender(&self) -> Option<SendRequest<Bytes>> {
+    /// Returns a handle to send one request with, and the stream that was parked; `None` if the
+    /// connection is closed. After a long silence of the peer, a ping is sent beside it.
+    fn sender(&self) -> Option<(SendRequest<Bytes>, Option<RecvStream>)> {
         let mut state = self.lock();
         if self.heard.silent_for() >= SILENCE {
             state.wants_ping = true;
         }
-        state.sender.clone()
+        let parked = state.parked.take();
+        Some((state.sender.clone()?, parked))
+    }
+
+    /// Keeps a stream that was read to its end until the next request, or the end of the connection.
+    fn park(&self, stream: RecvStream) {
+        let mut state = self.lock();
+        let dropped = match state.sender {
+            Some(_) => state.parked.replace(stream),
+            None => Some(stream),
+        };
+        drop(state);
+        drop(dropped);
     }
 
     /// Holds something for a stream that was given up, until the peer has provably seen the reset.

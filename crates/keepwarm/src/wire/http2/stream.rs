@@ -102,6 +102,8 @@ pub(crate) struct Http2Stream {
     /// Bytes of the announced body length that have not come.
     left: Option<u64>,
     is_head_request: bool,
+    /// No other request was on the connection when this one was sent.
+    is_alone: bool,
     /// Count of progress, by which a stall is noticed: bytes and heads, in either direction.
     progress: u64,
     written: u64,
@@ -133,6 +135,7 @@ impl Http2 {
             background: None,
             left: None,
             is_head_request: request.method() == Method::HEAD,
+            is_alone,
             progress: 0,
             written: 0,
             http2: Arc::clone(self),
@@ -156,12 +159,15 @@ impl Http2Stream {
         is_alone: bool,
     ) -> Result<(), Body> {
         let mut noop = Context::from_waker(std::task::Waker::noop());
-        let Some(mut sender) = self.http2.sender() else { return Err(body) };
+        let Some((mut sender, parked)) = self.http2.sender() else { return Err(body) };
         if !matches!(sender.poll_ready(&mut noop), Poll::Ready(Ok(()))) {
             return Err(body);
         }
         let ends = body.is_end_stream();
-        let send = || sender.send_request(request, ends);
+        let send = || {
+            drop(parked);
+            sender.send_request(request, ends)
+        };
         let sent = if is_alone && ends {
             self.http2.shared.hand_over(|| self.http2.heard(), send)
         } else {
@@ -331,10 +337,11 @@ impl Http2Stream {
             // The final response has come: the body is not wanted.
             self.stop_upload();
         }
-        if receive.is_end_stream() {
+        let is_end = receive.is_end_stream();
+        self.receive = Some(receive);
+        if is_end {
+            self.end_response();
             self.check_length()?;
-        } else {
-            self.receive = Some(receive);
         }
         *received = Some(ResponseHead {
             status: parts.status,
@@ -390,6 +397,15 @@ impl Http2Stream {
         }
     }
 
+    /// Gives the handle of a response up that was read to its end.
+    fn end_response(&mut self) {
+        if let Some(receive) = self.receive.take()
+            && self.is_alone
+        {
+            self.http2.park(receive);
+        }
+    }
+
     /// Gives the rest of the body up: the response needs none of it.
     pub(crate) fn stop_upload(&mut self) {
         if let Some(mut upload) = self.upload.take() {
@@ -415,7 +431,7 @@ impl Http2Stream {
                 *left = left.saturating_sub(data.len() as u64);
             }
             if receive.is_end_stream() {
-                self.receive = None;
+                self.end_response();
                 if let Err(failure) = self.check_length() {
                     return Poll::Ready(Some(Err(failure)));
                 }
