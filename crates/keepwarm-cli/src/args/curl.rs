@@ -334,6 +334,11 @@ fn finish(mut options: LoadOptions, line: CurlLine) -> Result<LoadOptions, Failu
     let Some(url) = &mut options.url else {
         return Err(refused("curl", "it has no URL"));
     };
+    if url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://")) {
+        // To curl, options of TLS mean nothing then; browsers write -k in any line.
+        let engine = &mut options.engine;
+        (engine.insecure, engine.ca_cert, engine.cert, engine.key) = (false, None, None, None);
+    }
     let data = line.data.join("&");
     if line.in_url && !data.is_empty() {
         let (before, fragment) = url.split_once('#').unwrap_or((url, ""));
@@ -384,6 +389,7 @@ mod tests {
             "--insecure",
         ])
         .expect("a load");
+        assert!(!load(&["-k", "http://host.test/"]).expect("a load").engine.insecure, "no TLS");
         assert_eq!(options.url.as_deref(), Some("https://host.test/api?x=1"));
         assert_eq!(options.method.as_deref(), Some("POST"));
         assert_eq!(options.body_text.as_deref(), Some("{\"a\":1}@"));
