@@ -126,7 +126,14 @@
     new ResizeObserver(() => {
       if (width() !== figure.plot.width) figure.plot.setSize({ width: width(), height: spec.height });
     }).observe(box);
-    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => figure.plot.redraw(false, true));
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
+      const plot = figure.plot;
+      plot.redraw(false, true);
+      /* The marks of the legend, of which the first is that of x. */
+      plot.root.querySelectorAll('.u-marker').forEach((marker, i) => {
+        if (i > 0) marker.style.borderColor = plot.series[i].stroke(plot, i);
+      });
+    });
     box.tabIndex = 0;
     box.setAttribute('role', 'group');
     box.setAttribute('aria-label', figure.querySelector('h3').textContent + '. Arrow keys read the values; the table below has them too.');
