@@ -251,6 +251,10 @@ impl Decoder {
             match &input[skipped..] {
                 [b'\n', ..] => skipped += 1,
                 [b'\r', b'\n', ..] => skipped += 2,
+                [b'\r', _, ..] => {
+                    let offset = skipped as u64 + 1;
+                    return Err(self.fail(Error { refusal: Refusal::LineEnd, offset }));
+                }
                 _ => break,
             }
         }

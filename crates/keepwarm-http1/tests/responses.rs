@@ -494,8 +494,12 @@ fn head_of(len: usize) -> Vec<u8> {
 /// Its line has no end that would have it read before.
 #[test]
 fn refused_last_line_is_found_at_the_end() {
-    let text = b"HTTP/1.1 200 OK\r\nA: b\rc";
-    for cut in 0..text.len() {
+    let ends: [(&[u8], Refusal, u64); 2] = [
+        (b"HTTP/1.1 200 OK\r\nA: b\rc", Refusal::FieldValue, 22),
+        (b"\rHTTP/1\x001 200", Refusal::LineEnd, 1),
+    ];
+    for (text, cut) in ends.iter().flat_map(|end| (0..end.0.len()).map(move |cut| (end, cut))) {
+        let (text, refusal, offset) = *text;
         let mut decoder = Decoder::new(Rules::default());
         decoder.begin(Asked::Plain);
         let mut buffer = BytesMut::from(&text[..cut]);
@@ -504,7 +508,7 @@ fn refused_last_line_is_found_at_the_end() {
             decoder.decode(&mut buffer)
         });
         let error = read.and_then(|_| decoder.end(&buffer)).expect_err("a bare CR");
-        assert_eq!((error.refusal, error.offset), (Refusal::FieldValue, 22), "cut at {cut}");
+        assert_eq!((error.refusal, error.offset), (refusal, offset), "cut at {cut}");
     }
 }
 

@@ -190,7 +190,10 @@ pub(crate) fn resolve(base: &Uri, location: &[u8]) -> Result<Uri, BoxError> {
         if !["http", "https"].iter().any(|known| own.eq_ignore_ascii_case(known)) {
             return Err(format!("its scheme is {own}, and only http and https are spoken").into());
         }
-        if own.eq_ignore_ascii_case(scheme) && !rest.starts_with("//") {
+        if !rest.starts_with("//") {
+            if !own.eq_ignore_ascii_case(scheme) {
+                return Err("it names no host".into());
+            }
             location = rest;
         }
     }
