@@ -198,11 +198,13 @@ impl Nginx {
              uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;\n\
              limit_req_zone $server_name zone=all:1m rate={rate}r/s;\n\
              server {{ listen 127.0.0.1:{port}; server_name x;\n\
-             location / {{ limit_req zone=all burst=20 nodelay; return 200 ok; }} }} }}\n",
+             location / {{ limit_req zone=all burst=20 nodelay; root {0}; }} }} }}\n",
             folder.display()
         );
         let file = folder.join("nginx.conf");
         std::fs::write(&file, config).expect("written");
+        // A file, since `return` answers before `limit_req` is asked.
+        std::fs::write(folder.join("ok"), "ok").expect("written");
         let child = keepwarm_testkit::mortal::command("nginx", "KILL")
             .arg("-p")
             .arg(&folder)
@@ -212,7 +214,7 @@ impl Nginx {
             .expect("nginx starts");
         let up = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
         assert!(common::until(up), "nginx listens");
-        Self { child, folder, url: format!("http://127.0.0.1:{port}/") }
+        Self { child, folder, url: format!("http://127.0.0.1:{port}/ok") }
     }
 }
 
