@@ -191,7 +191,7 @@ impl Nginx {
         let folder = common::folder(&format!("nginx-capacity-{}", std::process::id()));
         let port = common::dead_port();
         let config = format!(
-            "daemon off; worker_processes 1; error_log stderr crit; pid {0}/pid;\n\
+            "daemon off; master_process off; error_log stderr crit; pid {0}/pid;\n\
              events {{ worker_connections 512; }}\n\
              http {{ access_log off; keepalive_requests 1000000;\n\
              client_body_temp_path {0}/b; proxy_temp_path {0}/p; fastcgi_temp_path {0}/f;\n\
