@@ -156,6 +156,7 @@ async fn caddy_serves_all() {
     all_succeed(&client, &caddy.url("/"), 10, 2, false).await;
 }
 
+/// h2o, which announces a hundred streams, works on ten requests at once, and lets the others wait.
 #[tokio::test]
 async fn h2o_serves_within_its_limit() {
     if !runs("h2o", "--version") {
@@ -189,6 +190,6 @@ hosts:
     let client = h2o.client(|builder| builder);
     all_succeed(&client, &h2o.url("/small"), 40, 20, false).await;
     let opened = client.stats().total.opened;
-    assert!((2..=40).contains(&opened), "ten streams each: {opened}");
+    assert_eq!(opened, 1, "forty at once are within the hundred that it announces");
     downloads(&client, &h2o.url("/large")).await;
 }
