@@ -137,6 +137,30 @@ fn limited(each: u32) -> Evidence {
     }
 }
 
+/// One POST of sixty kilobytes on each connection: 42 segments, and as many requests at most.
+#[test]
+fn segments_of_a_large_request_are_no_limit() {
+    let perhaps = |least: u32| Evidence {
+        requests_at_most: requests(42, 42_000),
+        messages: Messages::WithHandshakePerhaps(
+            requests(least, 1000 * u64::from(least)).unwrap_or_default(),
+        ),
+        lifetime: idle(300, 0.2),
+        ..limited(42)
+    };
+    is_doubted(&perhaps(1), "D1", "1 to 42 a connection");
+    is_doubted(&perhaps(20), "D5", "42 requests");
+    is_sure(&perhaps(21), "D5");
+    let by_server = Evidence {
+        local_fin: 0,
+        remote_fin: 1000,
+        idle_local: None,
+        idle_remote: idle(1, 0.9),
+        ..perhaps(1)
+    };
+    is_doubted(&by_server, "D6", "1 to 42 a connection");
+}
+
 #[test]
 fn steady_requests_turn_a_lifetime_into_a_number() {
     is_sure(&limited(20), "D5");

@@ -88,7 +88,7 @@ pub const TOPICS: &[Topic] = &[
                finding is less sure.\n\n\
                What it is not: one request behind a TLS handshake and the settings of HTTP/2 \
                takes up to eight messages, the same each time: up to that number it is D1 or \
-               D6. A lifetime of connections (D11) leaves about the same number where requests \
+               D6, and so is one large request, of many segments. A lifetime of connections (D11) leaves about the same number where requests \
                are steady: unless the number is round, or traces show that ages differ, the finding \
                is less sure. A client that makes each pool for a number of requests shows the same \
                number: its settings tell.\n\n\

@@ -50,6 +50,7 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
         && (least..LARGE_LIMIT).contains(&requests.common)
         && requests.common_share >= CLUSTERED
         && !one_request_each::is_introduced(requests, seen)
+        && one_request_each::large_ones(requests, seen).is_none()
         && at_once
         && !d11_expiry::is_lifetime(seen, requests);
     is_limit.then(|| {
@@ -74,6 +75,10 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
             summary.push_str("; or a lifetime of its connections, at a steady rate of requests (D11)");
         }
         let certainty = match seen.messages {
+            // Far fewer requests are possible: their segments may be what is alike.
+            Messages::WithHandshakePerhaps(least) if least.common < requests.common / 2 => {
+                certainty * LESS_SURE
+            }
             _ if !few => certainty,
             // The parts of one request, and of its answer, look alike by chance.
             Messages::Plain | Messages::Alike => certainty * BOUNDED,

@@ -60,8 +60,18 @@ pub(super) fn is_introduced(requests: &Requests, seen: &Evidence) -> bool {
     requests.common > 1 && requests.max <= most && requests.common_share >= DOMINANT
 }
 
+/// Returns the least number of requests, where by it nearly each connection carried one, of more messages
+/// than a small one and an introduction take: a large request may have as many segments.
+pub(super) fn large_ones(requests: &Requests, seen: &Evidence) -> Option<Requests> {
+    let Messages::WithHandshakePerhaps(least) = seen.messages else { return None };
+    let is_one = least.common == 1 && least.common_share >= NEARLY_ALL;
+    (is_one && requests.common > INTRODUCED).then_some(least)
+}
+
 impl OneEach {
     pub(super) fn of(requests: &Requests, seen: &Evidence) -> Option<Self> {
+        let large = large_ones(requests, seen);
+        let requests = large.as_ref().unwrap_or(requests);
         // Probes carry nothing, and are not counted. Behind an introduction the messages of one request
         // may differ by some: two may come in one segment.
         let alike = if is_introduced(requests, seen) { 1.0 } else { requests.common_share };
