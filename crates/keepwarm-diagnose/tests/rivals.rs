@@ -161,6 +161,25 @@ fn segments_of_a_large_request_are_no_limit() {
     is_doubted(&by_server, "D6", "1 to 42 a connection");
 }
 
+/// A few connections carry nearly all requests; the server's timeout ends the others.
+#[test]
+fn timeouts_beside_busy_connections_are_doubted() {
+    let all = requests(21, 21_000).map(|all| Requests { p50: 1, common: 1, ..all });
+    let seen = |share, ms| Evidence {
+        local_fin: 90,
+        remote_fin: 910,
+        idle_local: None,
+        idle_remote: idle(ms, share),
+        requests: all,
+        closed_requests: all,
+        ..one_each()
+    };
+    is_doubted(&seen(0.9, 824), "healthy", "(D4)");
+    is_doubted(&seen(0.6, 5_000), "healthy", "(D4)");
+    is_sure(&seen(0.59, 5_000), "healthy");
+    is_sure(&seen(0.9, 100), "healthy");
+}
+
 #[test]
 fn steady_requests_turn_a_lifetime_into_a_number() {
     is_sure(&limited(20), "D5");

@@ -1,14 +1,14 @@
 //! Healthy: connections are kept, each carries many requests, and none of the harm that is seen
 //! contradicts it.
 
-use super::finding;
+use super::{d04_server_timeout, finding};
 use crate::evidence::{Evidence, Messages, PolledEvidence, RequestCount, Side, share};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
     CLUSTERED, ENOUGH_CLOSES, FAILED_REQUESTS, INTRODUCED, LARGE_LIMIT, LIKELY, LIMITED, ONE_DUMP,
     PILED_AT_MOST, SAME_LIMIT, UNREAD, USED_AGAIN, WELL_USED,
 };
-use crate::words::{counted, is_or_are, thousands, were};
+use crate::words::{counted, is_or_are, millis, thousands, were};
 
 /// Finds many requests for each open and each close.
 pub(super) fn judge(seen: &Evidence) -> Option<Finding> {
@@ -58,7 +58,7 @@ fn kept(seen: &Evidence) -> Finding {
         Some(RequestCount::Encrypted) => "data segments (TLS handshakes among them)",
         _ => "requests",
     };
-    let summary = format!(
+    let mut summary = format!(
         "{}{} {noun} on {}; {} opened and {} closed: connections are kept",
         if is_bound(seen) { "at least " } else { "" },
         thousands(carried(seen)),
@@ -66,13 +66,23 @@ fn kept(seen: &Evidence) -> Finding {
         were(seen.opened),
         thousands(seen.closed())
     );
-    let is_limited = seen.closed() >= ENOUGH_CLOSES
+    let enough = seen.closed() >= ENOUGH_CLOSES;
+    let is_limited = enough
         && seen.requests.is_some_and(|all| {
             let at_most = f64::from(all.max) <= f64::from(all.common) * SAME_LIMIT;
             let pile = if at_most { PILED_AT_MOST } else { CLUSTERED };
             all.common_share >= pile && (INTRODUCED..LARGE_LIMIT).contains(&all.common)
         });
-    let sure = if is_limited { LIMITED } else { 1.0 };
+    let timed_out = enough.then(|| d04_server_timeout::after_common_time(seen)).flatten();
+    let sure = if is_limited || timed_out.is_some() { LIMITED } else { 1.0 };
+    if let Some(Cause::ServerTimeout { idle_ms: Some(ms) }) = timed_out.map(|one| one.cause) {
+        summary.push_str(&format!(
+            "; the server closed {} of them first, most after {} idle: a timeout shorter than the \
+             client's fails a request that meets such a close (D4)",
+            thousands(seen.closed_by(Side::Server)),
+            millis(ms)
+        ));
+    }
     finding(seen, Cause::Healthy, sure, summary)
 }
 
