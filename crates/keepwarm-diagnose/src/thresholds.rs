@@ -189,7 +189,8 @@ pub(crate) const NOT_AT_ONCE: f64 = 0.85;
 pub(crate) const SHORT_WAIT: f64 = 0.8;
 /// Share of connections at the largest number of requests from which a limit of them is likely.
 pub(crate) const PILED_AT_MOST: f64 = 0.3;
-/// Healthy, if closes pile up at one number of requests: a limit of them, or a restart.
+/// Healthy, if closes pile up at one number of requests (a limit of them, or a restart), or after one idle
+/// time (the server's timeout).
 pub(crate) const LIMITED: f64 = 0.8;
 /// D1, if pools pile up: a large pool that is new looks the same.
 pub(crate) const PILED_UP: f64 = 0.7;

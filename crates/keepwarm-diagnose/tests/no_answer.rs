@@ -1,12 +1,15 @@
 //! Claim: what is not answered, not accepted, not acknowledged or lost is said as such, just above its
 //! threshold and not just below; and "healthy" is what is left.
 
+mod common;
+
 use std::time::Duration;
 
+use common::{idle, requests};
 use keepwarm_diagnose::knowledge::{Kind, Runtime};
 use keepwarm_diagnose::{
     Cause, Evidence, Finding, HostCounters, Idle, Level, ListenQueue, OpenTraffic, PolledEvidence,
-    Requests, Side, StuckSockets, judge, judge_host,
+    Side, StuckSockets, judge, judge_host,
 };
 
 /// A client that opened and closed a thousand connections, one request each.
@@ -35,22 +38,6 @@ fn kept() -> Evidence {
         requests: requests(125, 10_000),
         ..one_each()
     }
-}
-
-fn requests(each: u32, total: u64) -> Option<Requests> {
-    Some(Requests {
-        connections: total / u64::from(each.max(1)),
-        total,
-        p50: each,
-        max: each,
-        none_share: 0.0,
-        common: each,
-        common_share: 1.0,
-    })
-}
-
-fn idle(ms: u32, common_share: f64) -> Option<Idle> {
-    Some(Idle { closes: 1000, p50_ms: ms, common_ms: ms, common_share })
 }
 
 fn find(seen: &Evidence, code: &str) -> Option<Finding> {

@@ -1,12 +1,13 @@
 //! Claim: where another cause leaves the same evidence, no finding is sure, and it names the other;
 //! evidence that tells them apart makes it sure again.
 
+mod common;
+
 use std::time::Duration;
 
+use common::{idle, requests};
 use keepwarm_diagnose::knowledge::{Kind, Runtime};
-use keepwarm_diagnose::{
-    Evidence, Finding, Idle, Level, Messages, Requests, Side, StuckSockets, judge,
-};
+use keepwarm_diagnose::{Evidence, Finding, Level, Messages, Requests, Side, StuckSockets, judge};
 
 /// From here on a finding is sure.
 const SURE: f64 = 0.9;
@@ -22,22 +23,6 @@ fn one_each() -> Evidence {
         closed_requests: requests(1, 1000),
         ..Evidence::new(Side::Client, Level::Counted)
     }
-}
-
-fn requests(each: u32, total: u64) -> Option<Requests> {
-    Some(Requests {
-        connections: total / u64::from(each),
-        total,
-        p50: each,
-        max: each,
-        none_share: 0.0,
-        common: each,
-        common_share: 1.0,
-    })
-}
-
-fn idle(ms: u32, common_share: f64) -> Option<Idle> {
-    Some(Idle { closes: 1000, p50_ms: ms, common_ms: ms, common_share })
 }
 
 fn first(seen: &Evidence) -> Finding {

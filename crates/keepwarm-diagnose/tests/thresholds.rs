@@ -1,11 +1,13 @@
 //! Claim: evidence just short of a rule's threshold, and evidence that only looks like it, gives no
 //! finding of that rule; and no finding rests on evidence that the kernel does not report.
 
+mod common;
+
 use std::time::Duration;
 
+use common::idle;
 use keepwarm_diagnose::{
-    Cause, Evidence, Finding, Idle, Level, MissingEvidence, OpenTraffic, Ports, Requests, Side,
-    judge,
+    Cause, Evidence, Finding, Level, MissingEvidence, OpenTraffic, Ports, Requests, Side, judge,
 };
 use keepwarm_testkit::dice::Dice;
 
@@ -34,10 +36,6 @@ fn requests(common: u32, common_share: f64) -> Option<Requests> {
         common,
         common_share,
     })
-}
-
-fn idle(ms: u32, common_share: f64) -> Option<Idle> {
-    Some(Idle { closes: 1000, p50_ms: ms, common_ms: ms, common_share })
 }
 
 /// A window so long that only a few of a thousand connections idle at once.

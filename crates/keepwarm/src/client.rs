@@ -217,7 +217,8 @@ impl Client {
     /// on. `acquire_timeout`, `connect_timeout` and the client's `timeout` bound it as they bound a
     /// request; the error of the first dial that fails is returned, and connections that are open by
     /// then stay in the pool. A second call for the same origin waits for the first, and one for any
-    /// origin where `max_connections` is set. Counted as [`warmed`](crate::PoolStats::warmed) in the statistics.
+    /// origin where `max_connections` is set. Counted as [`warmed`](crate::PoolStats::warmed) in the
+    /// statistics.
     ///
     /// ```no_run
     /// # async fn example(client: keepwarm::Client) -> keepwarm::Result<()> {

@@ -184,7 +184,7 @@ fn recipe(dice: &mut Dice, number: u64, delay: u64) -> Recipe {
             format!("{PYTHON} tls={tls} mode=sessions n=300 c=3 think=0.02"),
             &["D1"],
         ),
-        // Whoever is asked twenty times before it ends is kept, too.
+        // A connection that carries twenty requests before it ends is well used: healthy is right, too.
         16 => {
             let age = 5 + dice.roll(8);
             let play = play(&format!("mode=keep age={}.{} jitter=0.01", age / 10, age % 10));

@@ -80,6 +80,15 @@ pub(crate) const fn server(codes: &'static [&'static str]) -> Expect {
     Expect { side: Side::Server, views: &[], codes, may_be_unsure: false }
 }
 
+/// Expects the same at both hosts.
+pub(crate) const fn both(codes: &'static [&'static str]) -> [Expect; 2] {
+    [client(codes), server(codes)]
+}
+
+pub(crate) const fn both_or_unsure(codes: &'static [&'static str]) -> [Expect; 2] {
+    [client(codes).or_unsure(), server(codes).or_unsure()]
+}
+
 impl Expect {
     pub(crate) const fn or_unsure(self) -> Expect {
         Expect { may_be_unsure: true, ..self }

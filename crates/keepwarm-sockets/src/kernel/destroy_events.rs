@@ -35,7 +35,7 @@ const BATCH: usize = 1 << 10;
 /// Longest time that an event waits for others: a wake-up per event would cost more than reading
 /// it.
 pub(crate) const MAX_DELAY: Duration = Duration::from_millis(20);
-/// The same where one thread reads the events of many namespaces, each of which has few.
+/// Longest wait of an event where one thread reads those of many namespaces, each of which has few.
 pub(crate) const MAX_DELAY_OF_MANY: Duration = Duration::from_millis(50);
 /// Longest time without a reading. It bounds how long ago the first event after a pause can have
 /// happened: where a TIME_WAIT may be reused after a second, its absence must be proven within

@@ -46,8 +46,8 @@ pub(crate) const MANY: u32 = 4;
 /// Between two rounds then, and after the first event: together still less than the 900 ms.
 const ROUND_OF_MANY: Duration = Duration::from_millis(400);
 const GATHER_OF_MANY: Duration = Duration::from_millis(250);
-/// The same where finding no TIME_WAIT proves something for five seconds: between sockets of different
-/// hosts, as those of namespaces are.
+/// Between two rounds of one of many watches whose dead sockets all had a peer on another host, as those of
+/// namespaces have: there, finding no TIME_WAIT proves something for five seconds.
 const PATIENT_ROUND: Duration = Duration::from_secs(2);
 /// The periodic dumps of many watches take together at most one part in this many of a core.
 const MANY_SHARE: u32 = 500;

@@ -212,9 +212,9 @@ impl ClientBuilder {
     /// return, as [`CloseReason::AddressGone`](crate::CloseReason::AddressGone). A look-up that fails
     /// says nothing. Where no two of the last four answers agree, or three of the last sixteen bring an
     /// address back that was missing, the name rotates through more addresses than one answer holds:
-    /// nothing is closed then, and [`explain`](crate::Client::explain) says so. An origin whose host is an address, and one that
-    /// is reached by a connector or a Unix socket, is never looked up. The cost: one look-up an origin
-    /// and interval, and none while no request comes.
+    /// nothing is closed then, and [`explain`](crate::Client::explain) says so. An origin whose host is
+    /// an address, and one that is reached by a connector or a Unix socket, is never looked up. The
+    /// cost: one look-up an origin and interval, and none while no request comes.
     pub fn dns_refresh(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.settings.dns_refresh = interval.into();
         self

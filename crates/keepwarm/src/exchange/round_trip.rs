@@ -57,7 +57,7 @@ const NO_HEAD: &str = "the head is asked for when it is there";
 pub(crate) struct RoundTrip {
     /// The attempt under way, or the one that the response came by.
     attempt: Option<Attempt>,
-    /// The same for a shared connection (HTTP/2), in place of `attempt`. Boxed, so that a request by
+    /// The attempt on a shared connection (HTTP/2); `attempt` is `None` then. Boxed, so that a request by
     /// HTTP/1.1 reserves no room for it.
     stream: Option<Box<StreamAttempt>>,
     /// Runs before a request goes again that a server has refused.

@@ -76,7 +76,7 @@ async fn stream_limit_is_explained() {
     }
 }
 
-/// What the kit's peer can do that a test wants to see survived.
+/// Resets, refusals and GOAWAY of the kit's peer, each of which the client survives.
 #[tokio::test(start_paused = true)]
 async fn kit_refuses_resets_and_goes_away() {
     let mut network = Network::new();

@@ -82,7 +82,7 @@ impl Exporter {
     }
 }
 
-/// What the page needs of files and addresses, opened before the watch drops its capabilities and is
+/// Listener, certificate and users of the page, opened before the watch drops its capabilities and is
 /// confined.
 pub(super) struct Opened {
     listener: TcpListener,

@@ -453,6 +453,7 @@ mod tests {
         Timed { stream, until: Instant::now(), within: None }
     }
 
+    /// The pace of a slow peer: time is what these tests are about.
     fn nap() {
         std::thread::sleep(Duration::from_millis(20));
     }

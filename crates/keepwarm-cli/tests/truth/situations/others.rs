@@ -1,10 +1,12 @@
 //! Which side is the service (6), probes and slow clients (11), ports (12), what each level knows
 //! (13), lost evidence (14), and advice for what is there (15).
 
-use crate::situation::{BASE, Event, Side, Situation, View, client, server};
+use super::{CHURN, HEALTHY, SERVE};
+use crate::situation::{
+    BASE, Event, Side, Situation, View, both, both_or_unsure, client, near, server,
+};
 use crate::situations::silence::POSTGRES;
 
-const CHURN: &[&str] = &["D1", "D6"];
 const ONE_DUMP: &[&str] = &["row"];
 const WINDOW: &[View] = &[View::L1, View::L2];
 const LOWEST: &[View] = &[View::L0];
@@ -436,6 +438,165 @@ pub(super) const ALL: &[Situation] = &[
         expect: &[client(CHURN), server(CHURN)],
         never: &["healthy", "D2", "D5"],
         never_words: HTTP,
+        ..BASE
+    },
+    // 6: the service's side.
+    Situation {
+        name: "service-above-its-clients",
+        mechanism: 6,
+        port: 2000,
+        filter: "",
+        at_client: &["sysctl -qw 'net.ipv4.ip_local_port_range=1024 1999'"],
+        serve: "exec $PY $P/server.py port=2000",
+        play: "exec $PY $P/client.py port=2000 mode=per-request n=400 c=8",
+        more: ONCE,
+        expect: &[client(CHURN).at(WINDOW), server(CHURN).at(WINDOW), client(&["row"]).at(ONCE)],
+        also: &["D10", "D1-D3"],
+        never: &["healthy", "D4-D6", "D4", "D5"],
+        ..BASE
+    },
+    Situation {
+        name: "high-port-streams",
+        mechanism: 6,
+        port: 55_555,
+        filter: "",
+        serve: "exec $PY $P/server.py port=55555 mode=ws every=0.3",
+        play: "exec $PY $P/client.py port=55555 mode=ws c=40 seconds=5",
+        expect: &both(HEALTHY),
+        never: &["D1", "D6", "D7", "D14"],
+        ..BASE
+    },
+    // 11: probes.
+    Situation {
+        name: "slowloris-cut-off",
+        mechanism: 11,
+        serve: "exec $PY $P/server.py idle=0.9",
+        play: "exec $PY $P/client.py mode=slowloris c=30 every=0.2 seconds=6",
+        expect: &both_or_unsure(&["D13", "D8"]),
+        never: &["healthy", "D1", "D4", "D6", "D7"],
+        ..BASE
+    },
+    Situation {
+        name: "probes-of-tls",
+        mechanism: 11,
+        serve: "exec $PY $P/server.py tls=1",
+        play: "exec $PY $P/client.py mode=probe tls=1 n=80 c=2 every=0.1",
+        expect: &both_or_unsure(&["D8"]),
+        never: &["healthy"],
+        ..BASE
+    },
+    Situation {
+        name: "probes-at-tls-port",
+        mechanism: 11,
+        serve: "exec $PY $P/server.py tls=1",
+        play: "exec $PY $P/client.py mode=probe n=80 c=2 every=0.1",
+        expect: &both(&["D8"]),
+        never: &["healthy", "D1"],
+        ..BASE
+    },
+    Situation {
+        name: "probes-beside-one-each",
+        mechanism: 11,
+        play: "$PY $P/client.py mode=probe n=80 c=2 every=0.1 >&2 & \
+               exec $PY $P/client.py mode=per-request n=160 c=4 think=0.08",
+        expect: &both_or_unsure(&["D8", "D1"]),
+        never: &["healthy", "D4", "D5"],
+        ..BASE
+    },
+    // 12 and 13: ports and queues.
+    Situation {
+        name: "kept-connections-take-ports",
+        mechanism: 12,
+        at_client: &["sysctl -qw 'net.ipv4.ip_local_port_range=40000 40059'"],
+        play: "exec $PY $P/client.py mode=until-end c=70 think=0.05 seconds=5",
+        expect: &[client(&["D10"])],
+        also: &["D9", "healthy"],
+        never: &["D1", "D6"],
+        ..BASE
+    },
+    Situation {
+        name: "stopped-server-overflows",
+        mechanism: 13,
+        needs: &["go"],
+        at_server: &["sysctl -qw net.core.somaxconn=8"],
+        serve: "echo $$ > serve.pid; exec $PEER -addr :8080",
+        play: "sleep 0.5; kill -STOP $(cat serve.pid); \
+               $PY $P/client.py mode=per-request n=60 c=60 deadline=3 < /dev/null >&2; \
+               kill -CONT $(cat serve.pid); echo done",
+        more: LOWEST,
+        expect: &[server(&["D9"])],
+        also: &["D1", "D13", "D14", "D7"],
+        never: &["healthy"],
+        counts: &[],
+        ..BASE
+    },
+    // 14: lost evidence.
+    Situation {
+        name: "watch-stopped-long",
+        mechanism: 14,
+        wire: keepwarm_testkit::wire::Conditions::default,
+        needs: &["go"],
+        serve: "exec $PEER -addr :8080",
+        play: "exec $PEER -url http://10.107.0.2:8080/ -mode per-request -n 24000 -c 16 -for 9s",
+        events: &[(800, Event::StopWatches(5_000))],
+        expect: &both_or_unsure(&["D1"]),
+        also: &["D10"],
+        never: &["healthy", "D6", "D4", "D5"],
+        ..BASE
+    },
+    Situation {
+        name: "watch-stopped-kept",
+        mechanism: 14,
+        serve: SERVE,
+        play: "exec $PY $P/client.py mode=until-end c=20 think=0.02 seconds=6",
+        events: &[(1_000, Event::StopWatches(3_000))],
+        expect: &both_or_unsure(HEALTHY),
+        never: &["D1", "D6", "D7", "D14"],
+        ..BASE
+    },
+    // 15: programs.
+    Situation {
+        name: "gunicorn-threads-d4",
+        mechanism: 15,
+        needs: &["python:gunicorn"],
+        serve: "exec $PY -m gunicorn --chdir $P -b 0.0.0.0:8080 -k gthread --threads 48 --keep-alive 1 \
+                --log-level error app:wsgi",
+        play: "exec $PY $P/client.py mode=checked c=40 think=1.9 seconds=8",
+        expect: &both_or_unsure(&["D4"]),
+        never: &["healthy", "D1", "D6"],
+        words: &[(Side::Server, "gunicorn")],
+        ..BASE
+    },
+    Situation {
+        name: "wget-loop",
+        mechanism: 15,
+        needs: &["wget"],
+        play: "for i in $(seq 80); do wget -q -O /dev/null http://10.107.0.2:8080/; done",
+        expect: &both(CHURN),
+        never: &["healthy", "D2", "D5"],
+        never_words: &[(Side::Client, "requests.Session"), (Side::Client, "http.Client")],
+        ..BASE
+    },
+    Situation {
+        name: "h2load-at-nghttpd",
+        mechanism: 15,
+        needs: &["h2load", "nghttpd"],
+        serve: "exec nghttpd -d . 8080 key.pem cert.pem",
+        play: "echo hello > index.html; h2load -n 4000 -c 4 -m 10 https://10.107.0.2:8080/index.html > /dev/null; \
+               echo done",
+        expect: &both_or_unsure(HEALTHY),
+        never: &["D1", "D6", "D5"],
+        ..BASE
+    },
+    Situation {
+        name: "oha-without-keepalive",
+        mechanism: 15,
+        needs: &["oha", "nginx"],
+        wire: near,
+        serve: "sed -e 's/@SSL@//' -e 's/@MORE@//' $P/nginx.conf > nginx.conf && exec nginx -p . -c nginx.conf",
+        play: "oha -n 400 -c 8 --disable-keepalive --no-tui http://10.107.0.2:8080/ > /dev/null; echo done",
+        expect: &both(CHURN),
+        never: &["healthy", "D2", "D5"],
         ..BASE
     },
 ];

@@ -1,8 +1,8 @@
 //! Silent peers (8), long streams (9), and pools that are thrown away (10).
 
-use crate::situation::{BASE, Event, Situation, client, server};
+use super::HEALTHY;
+use crate::situation::{BASE, Event, Side, Situation, both, both_or_unsure, client, server};
 
-const HEALTHY: &[&str] = &["healthy", "D12"];
 const LEAKS: &[&str] = &["D1", "D6", "D7", "D11", "D14"];
 
 pub(super) const ALL: &[Situation] = &[
@@ -190,10 +190,108 @@ pub(super) const ALL: &[Situation] = &[
         never: &["healthy", "D11", "D4"],
         ..BASE
     },
+    // 8: one direction only.
+    Situation {
+        name: "unheard-client",
+        mechanism: 8,
+        play: "exec $PY $P/client.py mode=hold-ask c=30 k=2 act=2 seconds=6 deadline=3.5",
+        events: &[(1_500, Event::Mute(Side::Client))],
+        expect: &[client(&["D14"])],
+        also: &["D13"],
+        never: &["healthy"],
+        ..BASE
+    },
+    Situation {
+        name: "unheard-server",
+        mechanism: 8,
+        play: "exec $PY $P/client.py mode=hold-ask c=30 k=2 act=2 seconds=6 deadline=3.5",
+        events: &[(1_500, Event::Mute(Side::Server))],
+        expect: &[client(&["D14"]), server(&["D14", "D13"])],
+        also: &["D13"],
+        never: &["healthy"],
+        ..BASE
+    },
+    Situation {
+        name: "unheard-reader-of-events",
+        mechanism: 8,
+        serve: "exec $PY $P/server.py mode=sse every=0.1",
+        play: "exec $PY $P/client.py mode=sse c=30 seconds=6",
+        events: &[(2_000, Event::Mute(Side::Client))],
+        expect: &[server(&["D14"])],
+        never: &["healthy"],
+        ..BASE
+    },
+    Situation {
+        name: "unheard-server-one-each",
+        mechanism: 8,
+        play: "exec $PY $P/client.py mode=per-request n=4000 c=8 think=0.05 deadline=1.5 seconds=6",
+        events: &[(2_000, Event::Mute(Side::Server))],
+        expect: &[client(&["D1", "D9", "D13", "D14"])],
+        also: &["D1", "D13"],
+        never: &["healthy", "D6", "D4"],
+        counts: &[],
+        ..BASE
+    },
+    // 9: streams that end.
+    Situation {
+        name: "events-end-and-begin",
+        mechanism: 9,
+        serve: "exec $PY $P/server.py mode=sse every=0.15 life=1.2",
+        play: "exec $PY $P/client.py mode=sse c=20 seconds=7",
+        expect: &both_or_unsure(&["healthy"]),
+        never: &["D1", "D4", "D5", "D7", "D11", "D13", "D14"],
+        ..BASE
+    },
+    Situation {
+        name: "websockets-come-and-go",
+        mechanism: 9,
+        serve: "exec $PY $P/server.py mode=ws every=0.15",
+        play: "exec $PY $P/client.py mode=ws c=20 seconds=7 age=1.2",
+        expect: &both_or_unsure(&["healthy"]),
+        never: &["D4", "D5", "D7", "D11", "D13", "D14"],
+        ..BASE
+    },
+    Situation {
+        name: "websockets-tls",
+        mechanism: 9,
+        serve: "exec $PY $P/server.py tls=1 mode=ws every=0.4",
+        play: "exec $PY $P/client.py tls=1 mode=ws c=40 seconds=5",
+        expect: &both(HEALTHY),
+        never: &["D1", "D6", "D7", "D11", "D14"],
+        ..BASE
+    },
+    Situation {
+        name: "idle-pool-of-40",
+        mechanism: 9,
+        play: "exec $PY $P/client.py mode=hold c=40 k=3 seconds=6",
+        expect: &both_or_unsure(HEALTHY),
+        never: &["D1", "D6", "D7", "D11", "D13", "D14"],
+        ..BASE
+    },
+    // 10: pools that are thrown away.
+    Situation {
+        name: "httpx-clients-dropped",
+        mechanism: 10,
+        needs: &["python:httpx"],
+        play: "exec $PY -c '\nimport httpx, threading, time\nkept = []\ndef go():\n  for _ in range(60):\n    c = httpx.Client(); c.get(\"http://10.107.0.2:8080/\"); kept.append(c); time.sleep(0.05)\nts = [threading.Thread(target=go) for _ in range(3)]\n[t.start() for t in ts]; [t.join() for t in ts]; print(\"done\", flush=True); input()'",
+        expect: &both(&["D1"]),
+        never: &["healthy", "D4", "D11"],
+        ..BASE
+    },
+    Situation {
+        name: "go-transports-dropped-tls",
+        mechanism: 10,
+        needs: &["go"],
+        serve: "exec $PEER -addr :8080 -tls",
+        play: "exec $PEER -url https://10.107.0.2:8080/ -mode dropped -idle 1500ms -n 480 -c 4 -think 30ms",
+        expect: &both_or_unsure(&["D1"]),
+        never: &["healthy", "D4"],
+        ..BASE
+    },
 ];
 
-/// A database that user nobody runs, without passwords. Its shared memory is in its own folder: segments of
-/// POSIX outlive a database that is killed.
+/// PostgreSQL without passwords, run as the plain user `nobody`. Its shared memory is a file in its own folder:
+/// a segment in /dev/shm would stay behind when the database is killed.
 pub(super) const POSTGRES: &str = "\
     export PATH=$PATH:$(echo /usr/lib/postgresql/*/bin); \
     as='setpriv --reuid 65534 --regid 65534 --clear-groups'; \
