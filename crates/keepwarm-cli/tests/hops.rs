@@ -53,7 +53,7 @@ fn hop_behind_the_target_is_counted() {
     let chain = Chain::start("per-request");
     let port = chain.data_port();
     let output = chain.load(&["-n", "500", "-c", "10", "--watch", &port, "--format", "json"]);
-    let record = record(output.exits_with(0));
+    let record = record(output.completes());
     let hop = &record["hops"][0];
     assert_eq!(hop["port"], chain.data.address.port());
     assert_eq!(hop["is_target"], false);
@@ -111,7 +111,7 @@ fn kernel_and_load_agree_on_target() {
             .args(arguments)
             .args(["--watch", &port, "--format", "json"])
             .arg(data.url("/data")));
-        let record = record(output.exits_with(0));
+        let record = record(output.completes());
         let (hop, ledger) = (&record["hops"][0], &record["connections"]);
         assert_eq!(hop["is_target"], true);
         assert_eq!((count(&hop["opened"]), count(&ledger["opened"])), (opened, opened), "{hop}");
@@ -250,12 +250,12 @@ fn tls_handshakes_are_not_requests() {
     assert_eq!(hop(&unknown, plain_port)["requests"]["total"], 400, "the plain one is known");
     let text = load(&[], &behind);
     let note = "Note: requests over this port are not known: the port speaks TLS,";
-    assert_eq!(text.exits_with(0).stdout.matches(note).count(), 1, "{}", text.stdout);
+    assert_eq!(text.completes().stdout.matches(note).count(), 1, "{}", text.stdout);
 
     // Of its own target the load knows by itself.
     let direct = format!("https://127.0.0.1:{secure}/");
     let output = load(&["--insecure", "--format", "json"], &direct);
-    let target = hop(&record(output.exits_with(0)), secure_port);
+    let target = hop(&record(output.completes()), secure_port);
     assert_eq!(
         (&target["requests"]["total"], &target["requests"]["mean"]),
         (&400.into(), &100.0.into())
@@ -269,7 +269,7 @@ fn several_ports_are_watched_together() {
     let (a, b) = (front.to_string(), data.to_string());
     let ports = ["--watch", &a, "--watch", &b, "--watch", &a];
     let output = chain.load(&[&["-n", "200", "-c", "5", "--format", "json"], &ports[..]].concat());
-    let record = record(output.exits_with(0));
+    let record = record(output.completes());
     let hops = record["hops"].as_array().unwrap();
     assert_eq!(hops.len(), 2, "a port named twice is one hop");
     let of = |port: u16| hops.iter().find(|hop| hop["port"] == port).expect("watched");
