@@ -5,6 +5,7 @@
 //! are `keepwarm-diagnose`'s.
 
 mod destination;
+pub(crate) mod files;
 mod growth;
 pub(crate) mod names;
 pub(crate) mod owner;
@@ -26,6 +27,7 @@ use keepwarm_sockets::{
 };
 
 use self::destination::Context;
+use self::files::{FileTables, Files};
 use self::growth::Growths;
 use self::names::{NameFinder, Names};
 
@@ -48,22 +50,11 @@ pub(crate) struct Judged {
     pub(crate) names: Vec<Names>,
     /// Connections by which it grows a second, if that goes on.
     pub(crate) growth_per_s: Option<f64>,
-    /// The file table of the main owner, where connections that stay open fill it.
+    /// The file table of an owner of its open connections that runs out first, where connections that stay
+    /// open fill it.
     pub(crate) files: Option<Files>,
     /// The most important finding comes first.
     pub(crate) findings: Vec<Finding>,
-}
-
-/// File table of a process that connections fill.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Files {
-    pub(crate) pid: u32,
-    /// Files that are open.
-    pub(crate) used: u64,
-    /// The soft limit.
-    pub(crate) limit: u64,
-    /// Time until it is reached and no connection can be opened or accepted.
-    pub(crate) exhausted_in: Duration,
 }
 
 /// Judges reports, and remembers processes from one report to the next.
@@ -75,11 +66,14 @@ pub(crate) struct Judge {
     reuse: TimeWaitReuse,
     /// Counters of the network namespace when the watch began.
     counters: Option<Counters>,
+    /// What they have counted since, as of the report that was judged last.
+    counted: Option<Counters>,
     runtimes: Remembered<Runtime>,
     cgroups: Remembered<String>,
     names: Remembered<Names>,
     finder: NameFinder,
     growths: Growths,
+    tables: FileTables,
 }
 
 /// A fact of each process that was met, by its id and the time at which it started: an id is given to
@@ -98,11 +92,13 @@ impl Judge {
             // An unreadable setting is most likely the default.
             reuse: time_wait_reuse().unwrap_or(TimeWaitReuse::OnLoopback),
             counters: Counters::read().ok(),
+            counted: None,
             runtimes: HashMap::new(),
             cgroups: HashMap::new(),
             names: HashMap::new(),
             finder,
             growths: Growths::default(),
+            tables: FileTables::default(),
         }
     }
 
@@ -120,20 +116,18 @@ impl Judge {
         mut load: impl FnMut(&Destination) -> Option<LoadKnowledge>,
     ) -> Vec<Judged> {
         let missing = test.map(destination::missing).unwrap_or_default();
-        let resets_sent = self.counted_since_start(report).and_then(|since| since.out_resets);
+        self.counted = self.counted_since_start(report);
+        let resets_sent = self.counted.and_then(|since| since.out_resets);
         let lost_share = destination::lost_share(report);
         let programs = self.programs(report);
         let at = Instant::now();
-        self.growths.observe(report, at);
-        let window = report.window;
-        let growths = report.destinations.iter().map(|one| self.growths.of(one, window, at));
-        let growths: Vec<Option<f64>> = growths.collect();
-        let files = files(report, &growths);
-        let mut judge = |(one, growth_per_s): (&Destination, &Option<f64>)| {
+        self.observe(report.destinations.iter(), at);
+        let mut judge = |one: &Destination| {
+            let growth_per_s = self.growths.of(one);
             let number = one.namespace.as_ref().map(|namespace| namespace.number);
             let peer = one.service.map(|service| (service, one.side.other(), number));
             let context = Context {
-                ports: self.ports(one, growth_per_s.unwrap_or(0.0)),
+                ports: self.ports(one, growth_per_s.unwrap_or(0.0), at),
                 is_reused: self.is_reused(one),
                 runtime: self.runtime(one),
                 peer_runtime: peer.and_then(|peer| programs.get(&peer).copied()),
@@ -143,15 +137,19 @@ impl Judge {
                 load: load(one),
             };
             let judged = self.judge_one(one.clone(), report, context);
-            let owner = main_owner(one).filter(|_| growth_per_s.is_some());
-            let files = owner.and_then(|pid| files.get(&pid).copied());
-            Judged { growth_per_s: *growth_per_s, files, ..judged }
+            let files = self.tables.of(one).filter(|_| one.alive > one.alive_at_start);
+            Judged { growth_per_s, files, ..judged }
         };
-        report.destinations.iter().zip(&growths).map(&mut judge).collect()
+        report.destinations.iter().map(&mut judge).collect()
     }
 
-    /// Judges the counters of the whole network namespace: those of the polls at level L0; above it,
-    /// since the watch began, only what no destination shows.
+    fn observe<'a>(&mut self, all: impl Iterator<Item = &'a Destination> + Clone, at: Instant) {
+        self.growths.observe(all.clone(), at);
+        self.tables.observe(all, at, process::open_files);
+    }
+
+    /// Judges the counters of the whole network namespace, after the report's destinations: those of the
+    /// polls at level L0; above it, since the watch began, only what no destination shows.
     pub(crate) fn judge_host(&self, report: &HostReport) -> Vec<Finding> {
         if let Some(polls) = &report.polls {
             return judge_host(&destination::host_counters(polls));
@@ -159,8 +157,7 @@ impl Judge {
         if report.window.is_zero() {
             return Vec::new();
         }
-        let since = self.counted_since_start(report);
-        let listen_overflows = since.and_then(|since| since.listen_overflows);
+        let listen_overflows = self.counted.and_then(|since| since.listen_overflows);
         let unattributed_aborts = Some(report.unattributed_aborts);
         judge_host(&HostCounters {
             listen_overflows,
@@ -191,9 +188,12 @@ impl Judge {
     }
 
     /// Reads the facts about owners that can only be read while they live.
-    pub(crate) fn remember_owners(&mut self, report: &HostReport) {
-        self.growths.observe(report, Instant::now());
-        for one in &report.destinations {
+    pub(crate) fn remember_owners<'a>(
+        &mut self,
+        all: impl Iterator<Item = &'a Destination> + Clone,
+    ) {
+        self.observe(all.clone(), Instant::now());
+        for one in all {
             self.runtime(one);
             for owner in &one.owners {
                 self.cgroup(owner);
@@ -239,7 +239,8 @@ impl Judge {
         remembered(&mut self.names, owner, |pid| Some(finder.find(pid))).unwrap_or_default()
     }
 
-    fn ports(&self, destination: &Destination, growth_per_s: f64) -> Option<Ports> {
+    /// Forecasts the local ports towards a destination, from `at` on: its levels are somewhat older.
+    fn ports(&self, destination: &Destination, growth_per_s: f64, at: Instant) -> Option<Ports> {
         // Ports are counted for each service: a sum over several says nothing.
         if destination.folded > 1 || destination.service.is_none() {
             return None;
@@ -261,7 +262,9 @@ impl Judge {
         } else {
             PortOutlook::growing(taken.used, range, by_age, rate, growth_per_s)
         };
-        let PortOutlook { cliff_in, exhausted_in } = outlook;
+        let age = destination.levels_at.map(|then| at.duration_since(then)).unwrap_or_default();
+        let left = |length: Duration| length.saturating_sub(age);
+        let (cliff_in, exhausted_in) = (outlook.cliff_in.map(left), outlook.exhausted_in.map(left));
         Some(Ports { used: taken.used, range, cliff_in, exhausted_in })
     }
 
@@ -278,34 +281,9 @@ impl Judge {
     }
 }
 
-/// Returns the process that the connections which stay open belong to, as far as is known and while
-/// it lives.
-fn main_owner(one: &Destination) -> Option<u32> {
-    let owner = one.owners_open.first().or_else(|| one.owners.first());
-    owner.filter(|owner| is_there(owner)).map(|owner| owner.pid)
-}
-
 /// Returns true if a process lives. Another one may have its id by now.
 pub(crate) fn is_there(owner: &Owner) -> bool {
     owner.started_at.is_some() && process::started_at(owner.pid) == owner.started_at
-}
-
-/// Forecasts the file tables of processes whose connections grow, by process id: each connection that
-/// stays open is a file, of any destination and at either side.
-fn files(report: &HostReport, growths: &[Option<f64>]) -> HashMap<u32, Files> {
-    let mut growing: HashMap<u32, f64> = HashMap::new();
-    for (one, growth) in report.destinations.iter().zip(growths) {
-        if let (Some(growth), Some(pid)) = (growth, main_owner(one)) {
-            *growing.entry(pid).or_default() += growth;
-        }
-    }
-    let files = growing.into_iter().filter_map(|(pid, per_s)| {
-        let (used, limit) = (process::open_files(pid)?, process::open_files_limit(pid)?);
-        let left = limit.saturating_sub(used) as f64 / per_s;
-        let exhausted_in = Duration::try_from_secs_f64(left).ok()?;
-        Some((pid, Files { pid, used, limit, exhausted_in }))
-    });
-    files.collect()
 }
 
 /// Returns a fact about a process, read once while it lives, and kept after its end. Nothing is read of

@@ -321,7 +321,7 @@ impl Watched {
     /// Reads the programs of owners while they live.
     fn remember_owners(&mut self) {
         for (_, watch) in &self.watches {
-            self.judge.remember_owners(&watch.snapshot());
+            self.judge.remember_owners(watch.latest().destinations.iter());
         }
     }
 }

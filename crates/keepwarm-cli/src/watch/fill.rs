@@ -95,9 +95,12 @@ impl Recorder {
     }
 
     /// Reads the facts about owners that can only be read while they live.
-    pub(crate) fn remember_owners(&mut self, report: &HostReport) {
-        self.judge.remember_owners(report);
-        for one in &report.destinations {
+    pub(crate) fn remember_owners<'a>(
+        &mut self,
+        all: impl Iterator<Item = &'a Destination> + Clone,
+    ) {
+        self.judge.remember_owners(all.clone());
+        for one in all {
             if let Some(service) = one.service {
                 self.remote_name(service.ip(), one.side);
             }

@@ -7,6 +7,7 @@
 mod confine;
 mod fill;
 mod filter;
+mod heap;
 pub(crate) mod listen;
 mod netns;
 mod print;
@@ -49,6 +50,9 @@ const NAMESPACE_FILES: u64 = 1_536;
 pub(crate) fn run(options: &WatchOptions) -> Result<(), Failure> {
     if let Some(file) = options.listen.print {
         return print::run(file);
+    }
+    if options.listen.listen.is_some() {
+        heap::fix_thresholds();
     }
     let scope = filter::parse(&options.filter).map_err(|error| Failure::new(Exit::Usage, error))?;
     check(&options.assertions, scope.port)?;
@@ -318,10 +322,16 @@ impl Session {
     /// Takes a report, and shows it where one is shown.
     fn look(&mut self, source: &Source) -> Result<(), Failure> {
         self.refreshed_at = Instant::now();
+        if matches!(self.interim, Interim::Silent) {
+            // Many reports a minute of which only the owners are read: no copies.
+            let reports = source.latest()?;
+            self.recorder.remember_owners(reports.iter().flat_map(|one| &one.destinations));
+            return Ok(());
+        }
         let report = source.snapshot()?;
         let watched = report.window;
         match &mut self.interim {
-            Interim::Silent => self.recorder.remember_owners(&report),
+            Interim::Silent => {}
             Interim::Whole => {
                 self.progress.clear();
                 print_json(&self.recorder.record(report, watched))?;

@@ -3,6 +3,7 @@
 //! Owns the step down from one level to the one below. Only a refusal is a reason for it: a full
 //! file table, say, is a failure at any level.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use keepwarm_sockets::{
@@ -106,6 +107,15 @@ impl Source {
             Self::Events(watch) => Ok(watch.snapshot()),
             Self::Everywhere(watch) => Ok(watch.snapshot()),
             Self::Polls(polling) => polling.snapshot().map_err(|error| Failure::from(&error)),
+        }
+    }
+
+    /// Returns the reports that [`snapshot`](Self::snapshot) is made of.
+    pub(crate) fn latest(&self) -> Result<Vec<Arc<HostReport>>, Failure> {
+        match self {
+            Self::Events(watch) => Ok(vec![watch.latest()]),
+            Self::Everywhere(watch) => Ok(watch.latest()),
+            Self::Polls(_) => Ok(vec![Arc::new(self.snapshot()?)]),
         }
     }
 

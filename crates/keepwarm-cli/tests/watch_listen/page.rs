@@ -156,6 +156,18 @@ fn needless_capabilities_are_dropped() {
     }
 }
 
+/// The thresholds of the heap are set by the environment, in the process that was started.
+#[cfg(target_env = "gnu")]
+#[test]
+fn heap_gives_bursts_back() {
+    let exporter = Exporter::start(&[":1"]);
+    let environment = std::fs::read(format!("/proc/{}/environ", exporter.child.id())).unwrap();
+    let is_set =
+        |name: &[u8]| environment.split(|byte| *byte == 0).any(|one| one.starts_with(name));
+    assert!(is_set(b"MALLOC_MMAP_THRESHOLD_=") && is_set(b"MALLOC_TRIM_THRESHOLD_="));
+    assert_eq!(exporter.terminate(), Some(0));
+}
+
 /// Memory stays where it is, however many connections have come and gone: a hundred bytes kept of each
 /// would be seen. They end by resets, since a TIME_WAIT is held for a minute.
 #[test]

@@ -111,7 +111,8 @@ pub struct DestinationRecord {
     /// not, and in a record of an older version.
     #[serde(default)]
     pub growth_per_s: Option<f64>,
-    /// The file table of the main owner, where that growth fills it.
+    /// The file table of the owner of its open connections whose files run out first, where connections that
+    /// stay open fill it: these, or those of other destinations too.
     #[serde(default)]
     pub files: Option<FilesRecord>,
     /// Processes that own the connections, the main owner first.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Operation};
 use crate::kernel::proc::net;
 use crate::kernel::socket::Socket;
-use crate::kernel::sys::Netlink;
+use crate::kernel::sys::{Datagrams, Netlink};
 use crate::kernel::wire::diag::{decode_socket, is_socket, ports};
 use crate::kernel::wire::netlink::{Message, Messages};
 
@@ -26,11 +26,10 @@ const GROUPS: u32 = 1 << 0 | 1 << 2;
 const EAGAIN: i32 = 11;
 const ENOBUFS: i32 = 105;
 
-/// Size of the receive buffer of one event: 380 bytes on Linux 6.18, growing with `tcp_info`.
-const BUFFER_LEN: usize = 8 << 10;
-
-/// Events read before the caller gets a turn.
-const BATCH: usize = 1 << 10;
+/// Events that one call reads.
+const AT_ONCE: usize = 1 << 5;
+/// Calls before the caller gets a turn: a thousand events.
+const CALLS: usize = 1 << 5;
 
 /// Longest time that an event waits for others: a wake-up per event would cost more than reading
 /// it.
@@ -56,7 +55,6 @@ pub(crate) struct DestroyEvents {
     port_id: u32,
     /// /proc/net/netlink of the namespace of this subscription, which a thread elsewhere may read.
     table: Option<File>,
-    buffer: Vec<u8>,
     /// Longest time between the first event and reading it, by the size of the receive buffer.
     delay: Duration,
     /// True if the last read left no event behind.
@@ -79,7 +77,6 @@ impl DestroyEvents {
             port,
             port_id,
             table: net::open("netlink").ok(),
-            buffer: vec![0; BUFFER_LEN],
             delay,
             drained: true,
             empty_at: now,
@@ -104,15 +101,28 @@ impl DestroyEvents {
         self.empty_at = at;
     }
 
+    /// Returns the memory that events of any subscription are read by.
+    pub(crate) fn datagrams() -> Datagrams {
+        Datagrams::new(AT_ONCE)
+    }
+
     /// Appends a batch of the events that may concern the port.
-    pub(crate) fn read(&mut self, into: &mut Vec<Socket>) -> Result<(), Error> {
+    pub(crate) fn read(
+        &mut self,
+        datagrams: &mut Datagrams,
+        into: &mut Vec<Socket>,
+    ) -> Result<(), Error> {
         self.batch_since = self.empty_at;
         self.drained = false;
-        for _ in 0..BATCH {
+        for _ in 0..CALLS {
             let before = Instant::now();
-            match self.netlink.receive_now(&mut self.buffer) {
-                Ok(length) => self.decode(length, into)?,
-                Err(EAGAIN) => {
+            let received = self.netlink.receive_many(datagrams, false);
+            if received.is_ok() {
+                datagrams.iter().try_for_each(|one| self.decode(one, into))?;
+            }
+            match received {
+                Ok(()) if datagrams.is_full() => {}
+                Ok(()) | Err(EAGAIN) => {
                     (self.drained, self.empty_at) = (true, before);
                     break;
                 }
@@ -149,14 +159,10 @@ impl DestroyEvents {
         Some(text)
     }
 
-    fn decode(&self, length: usize, into: &mut Vec<Socket>) -> Result<(), Error> {
+    fn decode(&self, datagram: &[u8], into: &mut Vec<Socket>) -> Result<(), Error> {
         let malformed = |error: &dyn std::fmt::Display| {
             Error::malformed(Operation::ReadEvents, error.to_string())
         };
-        let datagram = self
-            .buffer
-            .get(..length)
-            .ok_or_else(|| malformed(&format!("an event of {length} bytes")))?;
         for message in Messages::of(datagram) {
             let Message::Data { kind, body } = message.map_err(|error| malformed(&error))? else {
                 continue;

@@ -10,7 +10,7 @@
 
 use crate::error::{Error, Operation};
 use crate::kernel::socket::{Socket, States};
-use crate::kernel::sys::Netlink;
+use crate::kernel::sys::{Datagrams, Netlink};
 use crate::kernel::wire::diag::{
     Query, SocketLookup, decode_socket, encode_lookup, encode_query, is_socket,
 };
@@ -23,6 +23,8 @@ const BUFFER_LEN: usize = 32 << 10;
 /// Lookups sent in one message. Their replies wait in the receive buffer, about two kilobytes each;
 /// the smallest default buffer has 208 kilobytes.
 const LOOKUPS_AT_ONCE: usize = 64;
+/// Replies that one call receives.
+const REPLIES_AT_ONCE: usize = 16;
 const ENOENT: i32 = 2;
 
 /// Selection of the sockets to dump. Conditions are joined by *and*; the default selects all.
@@ -129,20 +131,26 @@ impl Dumper {
         lookups: &[SocketLookup],
         mut visit: impl FnMut(&Socket),
     ) -> Result<(), Error> {
+        let mut replies = Datagrams::new(REPLIES_AT_ONCE.min(lookups.len().max(1)));
         for some in lookups.chunks(LOOKUPS_AT_ONCE) {
             self.request.clear();
             for (lookup, number) in some.iter().zip(0..) {
                 encode_lookup(lookup, number, &mut self.request);
             }
             self.netlink.send(&self.request)?;
-            for number in 0..some.len() {
-                let reply = self.receive()?;
-                if sequence(reply) != u32::try_from(number).ok() {
-                    return Err(malformed(&"a reply to another lookup"));
-                }
-                match decode_rows(reply, &mut visit) {
-                    Err(error) if error.raw_os_error() == Some(ENOENT) => {}
-                    done => drop(done?),
+            let mut number = 0;
+            while number < some.len() {
+                let received = self.netlink.receive_many(&mut replies, true);
+                received.map_err(|errno| Error::os(Operation::Dump, errno))?;
+                for reply in replies.iter() {
+                    if sequence(reply) != u32::try_from(number).ok() {
+                        return Err(malformed(&"a reply to another lookup"));
+                    }
+                    number += 1;
+                    match decode_rows(reply, &mut visit) {
+                        Err(error) if error.raw_os_error() == Some(ENOENT) => {}
+                        done => drop(done?),
+                    }
                 }
             }
         }

@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::kernel::proc::owners::{Owner, OwnerEvidence};
 use crate::kernel::socket::{Side, Socket, State};
@@ -120,6 +121,9 @@ pub struct Destination {
     pub path_open: NetworkPath,
     /// Connections open when the window began.
     pub alive_at_start: u64,
+    /// When the levels (`alive` and those below that are of now) were read, or confirmed by the kernel's
+    /// counters. `None` in a report of one dump.
+    pub levels_at: Option<Instant>,
     /// Connections open now, in any state.
     pub alive: u64,
     /// Open connections in ESTABLISHED.
@@ -360,6 +364,7 @@ impl Destination {
             path: NetworkPath::default(),
             path_open: NetworkPath::default(),
             alive_at_start: 0,
+            levels_at: None,
             alive: 0,
             established: 0,
             close_wait: 0,

@@ -116,6 +116,8 @@ pub(crate) struct Tracker {
     levels_at: Duration,
     /// End of the last dump.
     dumped_at: Duration,
+    /// When the counters have last shown that no connection had opened or closed since.
+    confirmed_at: Duration,
     /// End of the last dump with `tcp_info`.
     last_info: Option<Duration>,
     /// Sockets that died while [`Pending`] was full.
@@ -146,6 +148,7 @@ impl Tracker {
             is_transitional: false,
             levels_at: Duration::ZERO,
             dumped_at: Duration::ZERO,
+            confirmed_at: Duration::ZERO,
             last_info: None,
             overflowed: 0,
             lost: LostEvents::default(),
@@ -385,6 +388,17 @@ impl Tracker {
     /// Returns the number of open sockets.
     pub(crate) fn alive_sockets(&self) -> usize {
         self.open.len()
+    }
+
+    /// Takes that no connection has opened or closed since the last dump.
+    pub(crate) fn confirm_levels(&mut self, now: Duration) {
+        self.confirmed_at = now;
+    }
+
+    /// Returns when the levels were what they are reported as: at the last dump, or when they were
+    /// confirmed.
+    pub(crate) fn levels_at(&self) -> Duration {
+        self.dumped_at.max(self.confirmed_at)
     }
 
     /// Returns how old the last dump with `tcp_info` is.

@@ -21,13 +21,22 @@ impl<T> SmallQueue<T> {
     pub(super) fn push_back(&mut self, item: T) {
         if self.first.is_none() {
             self.first = Some(item);
-        } else {
-            self.more.push_back(item);
+            return;
         }
+        if self.more.len() == self.more.capacity() {
+            // Room for four at once would make a watch that is late take four times as much.
+            self.more.reserve_exact(self.more.len().max(1));
+        }
+        self.more.push_back(item);
     }
 
     pub(super) fn pop_front(&mut self) -> Option<T> {
-        std::mem::replace(&mut self.first, self.more.pop_front())
+        let next = self.more.pop_front();
+        if self.more.is_empty() && self.more.capacity() > 0 {
+            // An empty queue is kept for others, of which hardly one needs that memory.
+            self.more = VecDeque::new();
+        }
+        std::mem::replace(&mut self.first, next)
     }
 
     pub(super) fn front(&self) -> Option<&T> {

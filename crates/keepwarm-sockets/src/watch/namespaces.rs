@@ -80,15 +80,21 @@ struct WatchedNamespaces {
     scope: Scope,
     begun: Instant,
     live: HashMap<u64, LiveNamespace>,
+    /// The one whose thread is about to end: its last report counts until then.
+    ending: Option<Arc<Shared>>,
     ended: Vec<HostReport>,
     /// The sums of those that ended earlier.
     earlier: Option<HostReport>,
     namespaces: Namespaces,
+    /// Namespaces that have been given a name, or another one, since they were met; by their numbers.
+    renamed: HashMap<u32, Arc<NetworkNamespace>>,
 }
 
 /// A namespace that is watched.
 #[derive(Debug)]
 struct LiveNamespace {
+    /// With the name that it has by now.
+    namespace: Arc<NetworkNamespace>,
     shared: Arc<Shared>,
     thread: JoinHandle<Result<HostReport, Error>>,
     /// Hears when the window has begun; the thread ends if there is no receiver then.
@@ -185,9 +191,11 @@ impl PreparedNamespacesWatch {
             scope: following.scope,
             begun: Instant::now(),
             live: HashMap::new(),
+            ending: None,
             ended: Vec::new(),
             earlier: None,
             namespaces: Namespaces::default(),
+            renamed: HashMap::new(),
         }));
         following.count.store(opened.len().try_into().unwrap_or(u32::MAX), Ordering::Relaxed);
         for (inode, place, one) in opened {
@@ -223,11 +231,18 @@ impl NamespacesWatch {
     /// stay open, may be some dumps old.
     pub fn snapshot(&self) -> HostReport {
         let state = lock(&self.state);
-        let live: Vec<_> = state.live.values().map(LiveNamespace::snapshot).collect();
+        let shared = state.live.values().map(|one| &one.shared).chain(&state.ending);
+        let live: Vec<_> = shared.map(|one| (one.report(), one.lost_events())).collect();
         let union = state.union(live.iter().map(|(report, _)| &**report));
         // Reports that a thread publishes have no count of lost events: the reader's is newer.
         let lost: u64 = live.iter().map(|(_, lost)| lost).sum();
         HostReport { lost_events: union.lost_events + lost, ..union }
+    }
+
+    /// Returns the report of each namespace that is watched now, without a copy. Lost events are not in
+    /// them.
+    pub fn latest(&self) -> Vec<Arc<HostReport>> {
+        lock(&self.state).live.values().map(|one| one.shared.report()).collect()
     }
 
     /// Returns true if the thread that follows namespaces has ended by itself, which it does not.
@@ -248,9 +263,12 @@ impl NamespacesWatch {
         live.iter().for_each(|one| one.shared.order(Command::Finish { settle }));
         let mut reports = Vec::new();
         for one in live {
-            match one.finish() {
-                Ok(report) => reports.push(report),
-                Err(error) => lock(&self.state).refuse(error),
+            let (report, error) = one.finish();
+            if error.is_none() || has_begun(&report) {
+                reports.push(report);
+            }
+            if let Some(error) = error {
+                lock(&self.state).refuse(error);
             }
         }
         let mut state = lock(&self.state);
@@ -309,11 +327,12 @@ impl Following {
         let (ready, begun) = mpsc::sync_channel(1);
         let (scope, owners) = (self.scope, Owners::sharing(Arc::clone(&self.owners)));
         let (count, within) = (Arc::clone(&self.count), Arc::clone(&shared));
+        let met = Arc::clone(&namespace);
         let room = (self.own != Some(inode)).then_some(ROOM);
         let body = move || {
             enter(&file)?;
             let tracking = Tracking::new(scope, within, dumper, owners);
-            tracking.beside(count, namespace, room).run(&ready)
+            tracking.beside(count, met, room).run(&ready)
         };
         let thread = match spawn("keepwarm-track", body) {
             Ok(thread) => thread,
@@ -322,7 +341,7 @@ impl Following {
                 return Err(error);
             }
         };
-        Ok(LiveNamespace { shared, thread, begun, missed: 0 })
+        Ok(LiveNamespace { namespace, shared, thread, begun, missed: 0 })
     }
 
     /// Searches again and again, until it is stopped.
@@ -334,6 +353,7 @@ impl Following {
     ) {
         while stopped.recv_timeout(SEARCH_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
             let found = self.search.find();
+            lock(state).rename(&found);
             self.end_gone(&found, state, reader);
             self.start_new(found, state, reader);
             let watched = {
@@ -406,13 +426,19 @@ impl Following {
         };
         over.iter().for_each(order);
         for inode in over {
-            let Some(one) = lock(state).live.remove(&inode) else { continue };
-            let shared = Arc::clone(&one.shared);
-            match one.finish() {
-                Ok(report) => lock(state).keep_ended(report),
-                Err(error) => {
+            let Some(one) = lock(state).take_ending(inode) else { continue };
+            let (shared, number) = (Arc::clone(&one.shared), one.namespace.number);
+            let (report, error) = one.finish();
+            {
+                let mut state = lock(state);
+                state.ending = None;
+                if error.is_none() || has_begun(&report) {
+                    state.keep_ended(report);
+                }
+                state.renamed.remove(&number);
+                if let Some(error) = error {
                     self.refused.insert(inode, TRY_AGAIN_AFTER);
-                    lock(state).refuse(error);
+                    state.refuse(error);
                 }
             }
             reader.remove(&shared);
@@ -421,20 +447,48 @@ impl Following {
 }
 
 impl LiveNamespace {
-    /// Returns the last report, and the number of events lost.
-    fn snapshot(&self) -> (Arc<HostReport>, u64) {
-        (self.shared.report(), self.shared.lost_events())
-    }
-
-    /// Waits for the end of the thread.
-    fn finish(self) -> Result<HostReport, Error> {
-        let report = self.thread.join().unwrap_or_else(|_| Err(Error::stopped()))?;
+    /// Waits for the end of the thread. Returns its last report: where an error has ended it, the one that
+    /// it had published.
+    fn finish(self) -> (HostReport, Option<Error>) {
+        let (report, error) = match self.thread.join().unwrap_or_else(|_| Err(Error::stopped())) {
+            Ok(report) => (report, None),
+            Err(error) => (HostReport::clone(&self.shared.report()), Some(error)),
+        };
         let lost_events = self.shared.lost_events();
-        Ok(HostReport { lost_events, ..report })
+        (HostReport { lost_events, ..report }, error)
     }
 }
 
 impl WatchedNamespaces {
+    /// Takes a namespace out whose thread was told to end.
+    fn take_ending(&mut self, inode: u64) -> Option<LiveNamespace> {
+        let one = self.live.remove(&inode)?;
+        self.ending = Some(Arc::clone(&one.shared));
+        Some(one)
+    }
+
+    /// Takes the names that namespaces have by now. One whose name was removed keeps it.
+    fn rename(&mut self, found: &HashMap<u64, Place>) {
+        for (inode, live) in &mut self.live {
+            let name = found.get(inode).and_then(|place| place.name.as_ref());
+            if let Some(name) = name.filter(|name| live.namespace.name.as_ref() != Some(name)) {
+                let namespace = NetworkNamespace::clone(&live.namespace);
+                let namespace =
+                    Arc::new(NetworkNamespace { name: Some(name.clone()), ..namespace });
+                live.namespace = Arc::clone(&namespace);
+                self.renamed.insert(namespace.number, namespace);
+            }
+        }
+    }
+
+    /// Gives a destination's namespace the name that it has by now.
+    fn name(&self, one: &mut Destination) {
+        let renamed = one.namespace.as_ref().and_then(|it| self.renamed.get(&it.number));
+        if let Some(renamed) = renamed {
+            one.namespace = Some(Arc::clone(renamed));
+        }
+    }
+
     fn refuse(&mut self, error: Error) {
         self.namespaces.refused += 1;
         self.namespaces.refused_because = Some(error);
@@ -443,7 +497,10 @@ impl WatchedNamespaces {
     /// Keeps the last numbers of a namespace that has ended.
     fn keep_ended(&mut self, mut report: HostReport) {
         self.namespaces.ended += 1;
-        report.destinations.iter_mut().for_each(Destination::end);
+        for one in &mut report.destinations {
+            one.end();
+            self.name(one);
+        }
         report.destinations.retain(|one| !one.is_empty());
         self.ended.push(report);
         if self.ended.len() > MAX_ENDED {
@@ -467,6 +524,7 @@ impl WatchedNamespaces {
             sum.settled &= report.settled;
             take(&mut sum, report);
         }
+        sum.destinations.iter_mut().for_each(|one| self.name(one));
         self.ended.iter().chain(&self.earlier).for_each(|report| take(&mut sum, report));
         sum.destinations.sort_by_cached_key(Destination::rank);
         HostReport {
@@ -476,6 +534,11 @@ impl WatchedNamespaces {
             ..sum
         }
     }
+}
+
+/// Returns whether a report has numbers of a window.
+fn has_begun(report: &HostReport) -> bool {
+    !report.window.is_zero()
 }
 
 /// Adds a report with its destinations.

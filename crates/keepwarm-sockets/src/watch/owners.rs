@@ -20,6 +20,8 @@ use crate::tracker::owners::ReadProcess;
 pub(crate) struct SharedSearch {
     search: SocketSearch,
     searched_at: Option<Instant>,
+    /// Searches in turn that have found nothing.
+    in_vain: u32,
     wanted: HashSet<u32>,
     /// Processes of inodes that were asked for by another watch.
     found: HashMap<u32, u32>,
@@ -27,6 +29,9 @@ pub(crate) struct SharedSearch {
 
 /// Between two shared searches, at least: the dumps of many namespaces ask for one all the time.
 const SHARED_PAUSE: Duration = Duration::from_secs(1);
+/// Doublings of that pause, one for each search that has found nothing: connections that live for
+/// milliseconds are dead by then, and reading all processes costs the more the more there are.
+const MAX_DOUBLINGS: u32 = 3;
 /// Inodes that a shared search remembers for other watches.
 const MAX_SHARED: usize = 1 << 16;
 
@@ -37,9 +42,11 @@ impl SharedSearch {
         }
         let room = MAX_SHARED.saturating_sub(self.wanted.len());
         self.wanted.extend(wanted.iter().take(room));
-        if self.searched_at.is_none_or(|at| at.elapsed() >= SHARED_PAUSE) {
+        let pause = SHARED_PAUSE * (1 << self.in_vain.min(MAX_DOUBLINGS));
+        if self.searched_at.is_none_or(|at| at.elapsed() >= pause) {
             let all: Vec<u32> = self.wanted.iter().copied().collect();
             if let Some(found) = self.search.find_unless_paused(&all) {
+                self.in_vain = if found.is_empty() { self.in_vain + 1 } else { 0 };
                 self.found.extend(found);
                 self.wanted.clear();
                 self.searched_at = Some(Instant::now());

@@ -173,6 +173,8 @@ impl PollingWatch {
         let window =
             Window { now: length, length, settled: true, time_waits_refused: None, lost_events: 0 };
         let mut report = self.tracker.report(&window);
+        let levels_at = Some(self.begun + self.tracker.levels_at());
+        report.destinations.iter_mut().for_each(|one| one.levels_at = levels_at);
         report.time_waits_refused = counters.time_wait_overflow;
         report.polls = Some(Polls {
             source: self.table.source(),

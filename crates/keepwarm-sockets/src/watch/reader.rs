@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::kernel::destroy_events::{DestroyEvents, MAX_DELAY, MAX_DELAY_OF_MANY, READ_EVERY};
 use crate::kernel::socket::Socket;
-use crate::kernel::sys::{Netlink, Waker, wait};
+use crate::kernel::sys::{Datagrams, Netlink, Waker, wait};
 use crate::watch::schedule::MANY;
 use crate::watch::threads::{Shared, spawn};
 
@@ -82,6 +82,7 @@ impl Drop for Reader {
 fn read_all(waker: &Waker, orders: &Mutex<Vec<Order>>) {
     let mut listeners: Vec<Listener> = Vec::new();
     let (mut ready, mut batch) = (Vec::new(), Vec::new());
+    let mut datagrams = DestroyEvents::datagrams();
     loop {
         let given = std::mem::take(&mut *orders.lock().unwrap_or_else(PoisonError::into_inner));
         for order in given {
@@ -116,7 +117,7 @@ fn read_all(waker: &Waker, orders: &Mutex<Vec<Order>>) {
                 one.events.handle_empty(before);
                 return true;
             }
-            one.read(&mut batch)
+            one.read(&mut datagrams, &mut batch)
         });
     }
 }
@@ -129,12 +130,12 @@ impl Listener {
     }
 
     /// Reads a batch and delivers it. Returns false if the subscription is over.
-    fn read(&mut self, batch: &mut Vec<Socket>) -> bool {
+    fn read(&mut self, datagrams: &mut Datagrams, batch: &mut Vec<Socket>) -> bool {
         if !self.shared.has_room() {
             return true;
         }
         batch.clear();
-        if let Err(error) = self.events.read(batch) {
+        if let Err(error) = self.events.read(datagrams, batch) {
             self.shared.fail(error);
             return false;
         }

@@ -54,6 +54,9 @@ const MANY_SHARE: u32 = 500;
 /// Between two periodic dumps of one of many watches, for each of them: the reading of the counters
 /// that shows a dump needless costs, too.
 const DUMP_EACH: Duration = Duration::from_millis(40);
+/// Between two readings of the counters of one of many watches where it is calm: for a namespace in which
+/// nothing happens, that is all that a watch costs.
+const DUMP_OF_MANY_WHEN_CALM: Duration = Duration::from_secs(5);
 /// Longest time between two periodic dumps of one of many watches.
 const DUMP_AT_MOST: Duration = Duration::from_secs(30);
 /// Between two periodic dumps, or readings of the counters in place of one, when no socket dies.
@@ -261,6 +264,12 @@ impl Schedule {
         self.last_event
     }
 
+    /// Returns the time of the last periodic dump that was skipped, since the counters showed no need for
+    /// it.
+    pub(crate) fn last_skip(&self) -> Duration {
+        self.last_skip
+    }
+
     pub(crate) fn last_dump(&self) -> Duration {
         self.last_dump
     }
@@ -315,7 +324,9 @@ impl Schedule {
         if self.is_of_many() {
             let of_cost = self.dump_cost * MANY_SHARE;
             let each = of_cost.max(DUMP_EACH).saturating_mul(self.watches);
-            return last + each.clamp(DUMP_EVERY, DUMP_AT_MOST);
+            let is_calm = last >= self.calm_from();
+            let least = if is_calm { DUMP_OF_MANY_WHEN_CALM } else { DUMP_EVERY };
+            return last + each.clamp(least, DUMP_AT_MOST);
         }
         let pause = (self.dump_cost * CLOSING_SHARE).max(ROUND_EVERY);
         let sockets_die = self.last_event > last;
@@ -329,8 +340,12 @@ impl Schedule {
             return Duration::MAX;
         }
         let last = self.last_glance.max(self.last_dump).max(self.last_skip);
-        let calm_from = self.last_open.max(self.last_event) + CALM_AFTER;
-        last + if last >= calm_from { COUNTERS_WHEN_CALM } else { COUNTERS_EVERY }
+        last + if last >= self.calm_from() { COUNTERS_WHEN_CALM } else { COUNTERS_EVERY }
+    }
+
+    /// The time from which on it is calm, unless a connection opens or a socket dies by then.
+    fn calm_from(&self) -> Duration {
+        self.last_open.max(self.last_event) + CALM_AFTER
     }
 
     /// How many lookups cost no more than a dump.
@@ -583,6 +598,8 @@ mod tests {
         schedule.handle_dump_end(ms(10_000), Duration::from_micros(100));
         assert_eq!(schedule.next_due(patient), ms(12_000), "the dump finds it too");
         assert_eq!(schedule.next_due(Unfinished::Nothing), ms(12_000));
+        schedule.handle_event(ms(5_000));
+        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(15_000), "it is calm");
         schedule.handle_watches(1_000);
         assert_eq!(schedule.next_due(Unfinished::Nothing), ms(40_000), "they cost when idle, too");
     }

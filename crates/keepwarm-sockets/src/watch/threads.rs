@@ -27,9 +27,10 @@ use crate::watch::reader::Reader;
 use crate::watch::schedule::Wake;
 use crate::watch::tracking::Tracking;
 
-/// Events between the two threads, from which on no more are read: 0.4 s of 20,000 a second, about 3
-/// MB. The kernel's buffer has room for three times as many.
-const MAX_INBOX: usize = 1 << 13;
+/// Events between the two threads, from which on no more are read: 0.2 s of 20,000 a second, about 1.7
+/// MB, and as much again for those that are being handled. The kernel's buffer has room for six times as
+/// many.
+const MAX_INBOX: usize = 1 << 12;
 
 /// The threads of one watch, which run until they are finished or dropped.
 #[derive(Debug)]
@@ -82,7 +83,12 @@ impl Threads {
 
     /// Returns the report so far and the number of events lost, without a call of the kernel.
     pub(crate) fn snapshot(&self) -> (HostReport, u64) {
-        (HostReport::clone(&self.shared.report()), self.shared.lost_events())
+        (HostReport::clone(&self.latest()), self.shared.lost_events())
+    }
+
+    /// Returns the report so far.
+    pub(crate) fn latest(&self) -> Arc<HostReport> {
+        self.shared.report()
     }
 
     /// Returns true if an error has ended the tracking thread; [`finish`](Threads::finish) returns
@@ -170,6 +176,11 @@ impl Shared {
 
     pub(super) fn now(&self) -> Duration {
         self.origin.elapsed()
+    }
+
+    /// Returns the instant of a time of the watch's clock.
+    pub(super) fn instant(&self, at: Duration) -> Instant {
+        self.origin + at
     }
 
     pub(super) fn lost_events(&self) -> u64 {

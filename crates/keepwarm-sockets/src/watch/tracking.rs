@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Operation};
 use crate::kernel::burst::Burst;
@@ -216,6 +216,9 @@ impl Tracking {
     fn skip_dump(&mut self, now: Duration) -> bool {
         let skips = self.schedule.handle_counters(now, self.counters.read_connections());
         if skips {
+            if self.schedule.last_skip() == now {
+                self.tracker.confirm_levels(now);
+            }
             self.tracker.pass_time(now);
             self.settle(now);
         }
@@ -359,21 +362,22 @@ impl Tracking {
         let closed_at = self.schedule.last_dump();
         self.owners.find(&mut self.tracker);
         self.tracker.close_window();
-        let complete = self.pass_fence(FENCE_WAITS, settle.max(LAST_FENCE))?;
+        let is_complete = self.pass_fence(FENCE_WAITS, settle.max(LAST_FENCE))?;
         if self.tracker.unsearched_since().is_some() {
             self.dump(false)?;
         }
         let window = Window {
             now: self.shared.now(),
             length: closed_at.saturating_sub(opened_at),
-            settled: rested && complete,
+            settled: rested && is_complete,
             time_waits_refused: self.refused.since_start(),
             lost_events: self.shared.lost_events(),
         };
         self.owners.read_traces(&mut self.tracker);
         let (tracing, late) = (self.owners.tracing(), self.late);
+        let levels_at = self.shared.instant(self.tracker.levels_at());
         let mut report = self.tracker.finish(&window);
-        name(&mut report, self.namespace.as_ref());
+        complete(&mut report, self.namespace.as_ref(), levels_at);
         Ok(HostReport { tracing, late, ..report })
     }
 
@@ -438,16 +442,22 @@ impl Tracking {
             time_waits_refused: self.refused.since_start(),
             lost_events: self.shared.lost_events(),
         });
-        name(&mut report, self.namespace.as_ref());
+        let levels_at = self.shared.instant(self.tracker.levels_at());
+        complete(&mut report, self.namespace.as_ref(), levels_at);
         let (tracing, late) = (self.owners.tracing(), self.late);
         self.shared.publish(HostReport { tracing, late, ..report });
     }
 }
 
-/// Names the network namespace in each destination, where several are watched.
-fn name(report: &mut HostReport, namespace: Option<&Arc<NetworkNamespace>>) {
+/// Adds to each destination when its levels were read and, where several are watched, its network
+/// namespace.
+fn complete(
+    report: &mut HostReport,
+    namespace: Option<&Arc<NetworkNamespace>>,
+    levels_at: Instant,
+) {
     for one in &mut report.destinations {
-        one.namespace = namespace.cloned();
+        (one.namespace, one.levels_at) = (namespace.cloned(), Some(levels_at));
     }
 }
 

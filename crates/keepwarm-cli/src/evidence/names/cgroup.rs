@@ -49,7 +49,8 @@ fn of_path(path: &str) -> Place {
         let name = segment.strip_suffix(".scope").or_else(|| segment.strip_suffix(".slice"));
         let name = name.unwrap_or(segment);
         if let Some(uid) = pod_uid(name) {
-            place.pod_uid = Some(uid);
+            // The id before it is that of a node which is itself a container (kind, k3d).
+            (place.pod_uid, place.container_id) = (Some(uid), None);
         } else if let Some(id) = container_id(name) {
             place.container_id = Some(id.to_owned());
         } else if is_unit(segment) {
@@ -156,6 +157,27 @@ mod tests {
         assert_eq!(read(&["/machine.slice/libpod-conmon-ID.scope"]).1, None);
         let podman = place(&["/user.slice/user@1000.service/user.slice/x.scope".to_owned()]);
         assert_eq!(podman.user, Some(1000));
+    }
+
+    #[test]
+    fn node_in_a_container_is_no_container_of_a_pod() {
+        let node = "1f4e0a5b9c2d1e8f7a6b5c4d3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f";
+        let slices = "kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-podU_U.slice";
+        for (path, id) in [
+            (
+                format!("/system.slice/docker-{node}.scope/{slices}/cri-containerd-ID.scope"),
+                Some(ID),
+            ),
+            (format!("/docker/{node}/kubelet/kubepods/besteffort/podUU/ID"), Some(ID)),
+            // The pod's own cgroup, and CRI-O's watcher of a container.
+            (format!("/system.slice/docker-{node}.scope/{slices}"), None),
+            (format!("/docker/{node}/{slices}/crio-conmon-ID.scope"), None),
+        ] {
+            let found = read(&[&path]);
+            assert_eq!(found, (Some(UID.to_owned()), id.map(str::to_owned), None), "{path}");
+        }
+        let of_node = read(&[&format!("/docker/{node}/system.slice/containerd.service")]);
+        assert_eq!(of_node, (None, Some(node.to_owned()), Some("containerd.service".to_owned())));
     }
 
     #[test]

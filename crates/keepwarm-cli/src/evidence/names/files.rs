@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `/var/log/containers/POD_NAMESPACE_CONTAINER-ID.log` | all three of a container |
 //! | `/var/log/pods/NAMESPACE_POD_UID/CONTAINER/` | the pod; its container, if it has one |
-//! | `/run/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json` | annotations: all three |
+//! | `/run/containerd/io.containerd.runtime.v2.task/k8s.io/ID/config.json`, and beneath `/run/k3s` | annotations: all three |
 //! | `/var/lib/docker/containers/ID/config.v2.json` | the container's name |
 //! | `…/storage/overlay-containers/containers.json` of podman and CRI-O | the container's name |
 //!
@@ -26,6 +26,8 @@ use crate::evidence::regular_file::open;
 const MAX_ENTRIES: usize = 1 << 14;
 /// Bytes of a file that are read; a larger one has no names.
 const MAX_FILE: u64 = 4 << 20;
+/// Folders in which containerd runs: its own, and that of k3s and RKE2.
+const CONTAINERD: [&str; 2] = ["run/containerd", "run/k3s/containerd"];
 /// Bytes of a name.
 const MAX_NAME: usize = 253;
 
@@ -83,8 +85,10 @@ fn by_log(root: &Path, id: &str) -> Option<Found> {
 
 /// Reads the annotations of the bundle that containerd runs.
 fn by_annotations(root: &Path, id: &str) -> Option<Found> {
-    let folder = root.join("run/containerd/io.containerd.runtime.v2.task/k8s.io").join(id);
-    let config = json(&folder.join("config.json"))?;
+    let config = CONTAINERD.iter().find_map(|folder| {
+        let bundles = root.join(folder).join("io.containerd.runtime.v2.task/k8s.io");
+        json(&bundles.join(id).join("config.json"))
+    })?;
     let of = |name: &str| {
         let name = format!("io.kubernetes.cri.{name}");
         config["annotations"][name.as_str()].as_str().and_then(kept)

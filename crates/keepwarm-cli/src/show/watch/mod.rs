@@ -121,11 +121,14 @@ fn resets(record: &WatchRecord, columns: usize) -> String {
 /// The destinations whose connections stay open, and the file table that they fill.
 fn growing(record: &WatchRecord, columns: usize) -> String {
     let line = |one: &DestinationRecord| {
-        let growth = one.growth_per_s?;
-        let mut words = format!(
-            "growing: {} by {growth:.1} connections/s that stay open",
-            cells::name_and_side(one)
-        );
+        let name = cells::name_and_side(one);
+        let mut words = match (one.growth_per_s, &one.files) {
+            (Some(growth), _) => {
+                format!("growing: {name} by {growth:.1} connections/s that stay open")
+            }
+            (None, Some(_)) => format!("growing: {name} and others, by connections that stay open"),
+            (None, None) => return None,
+        };
         if let Some(files) = &one.files {
             words.push_str(&format!(
                 "; process {} has {} of {} files open, and may open no more in {} s (EMFILE, \"too many \

@@ -32,6 +32,10 @@ pub(crate) struct NamespaceSearch {
     /// The namespace of each process, and how often it was read.
     processes: HashMap<u32, (u64, u32)>,
     searches: u32,
+    /// Processes and names as of the last listing, and what the kernel said of births and deaths before it.
+    pids: Vec<u32>,
+    names: Vec<(u64, String, PathBuf)>,
+    listed_at: Option<Births>,
     /// Processes of the last search whose namespace may not be read.
     pub(crate) unreadable: u64,
 }
@@ -41,10 +45,11 @@ impl NamespaceSearch {
     pub(crate) fn find(&mut self) -> HashMap<u64, Place> {
         self.searches = self.searches.wrapping_add(1);
         self.unreadable = 0;
-        let pids = process::pids();
+        self.list();
+        let pids = std::mem::take(&mut self.pids);
         let mut places = HashMap::new();
         let mut processes = HashMap::with_capacity(pids.len());
-        for pid in pids {
+        for &pid in &pids {
             let known = self.processes.get(&pid).copied();
             let is_settled = |(_, read): &(u64, u32)| {
                 *read >= YOUNG && !self.searches.wrapping_add(pid).is_multiple_of(SELDOM)
@@ -57,11 +62,23 @@ impl NamespaceSearch {
             processes.insert(pid, (inode, read));
             places.entry(inode).or_insert_with(|| Place { path: path(pid), name: None });
         }
-        self.processes = processes;
-        for (inode, name, path) in named(Path::new(NAMED)) {
-            places.insert(inode, Place { path, name: Some(name) });
+        (self.processes, self.pids) = (processes, pids);
+        for (inode, name, path) in &self.names {
+            let place = Place { path: path.clone(), name: Some(name.clone()) };
+            places.insert(*inode, place);
         }
         places
+    }
+
+    /// Lists processes and names anew, unless no process was born and none has died since: a listing
+    /// costs more than everything else here, and a name is given by a process that is started for it.
+    fn list(&mut self) {
+        let births = Births::read();
+        if births.is_some() && births == self.listed_at && !self.searches.is_multiple_of(SELDOM) {
+            return;
+        }
+        self.listed_at = births;
+        (self.pids, self.names) = (process::pids(), named(Path::new(NAMED)));
     }
 
     fn read(&mut self, pid: u32) -> Option<u64> {
@@ -73,6 +90,26 @@ impl NamespaceSearch {
                 None
             }
         }
+    }
+}
+
+/// Number of threads on the host, and the id given last: if both stay, no thread was born and none died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Births {
+    threads: u64,
+    last: u64,
+}
+
+impl Births {
+    fn read() -> Option<Births> {
+        Births::parse(&fs::read_to_string("/proc/loadavg").ok()?)
+    }
+
+    /// Parses `0.20 0.18 0.12 1/80 11206` (proc_loadavg(5)).
+    fn parse(text: &str) -> Option<Births> {
+        let mut fields = text.split_whitespace().skip(3);
+        let threads = fields.next()?.split_once('/')?.1.parse().ok()?;
+        Some(Births { threads, last: fields.next()?.parse().ok()? })
     }
 }
 
@@ -129,6 +166,20 @@ mod tests {
             assert!(search.find().contains_key(&own), "an old process is remembered");
         }
         assert!(!search.find().contains_key(&other), "its process has ended");
+    }
+
+    #[test]
+    fn birth_and_death_are_told() {
+        let read = |text| Births::parse(text);
+        let before = read("0.20 0.18 0.12 1/80 11206\n");
+        assert_eq!(before, Some(Births { threads: 80, last: 11_206 }));
+        assert_eq!(before, read("1.20 0.18 0.12 3/80 11206"), "load is neither");
+        assert_ne!(before, read("0.20 0.18 0.12 1/79 11206"), "a death");
+        assert_ne!(before, read("0.20 0.18 0.12 1/80 11207"), "a birth and a death");
+        for garbled in ["", "0.20 0.18 0.12", "0.20 0.18 0.12 80 11206", "a b c 1/x 3"] {
+            assert_eq!(read(garbled), None, "{garbled}");
+        }
+        assert!(Births::read().is_some());
     }
 
     #[test]

@@ -7,7 +7,7 @@
 mod linux;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    Netlink, Waker, abort_on_close, boot_ns, connect_from, enter, fence, monotonic_ns,
+    Datagrams, Netlink, Waker, abort_on_close, boot_ns, connect_from, enter, fence, monotonic_ns,
     open_nonblocking, thread_cpu, wait,
 };
 
@@ -15,6 +15,6 @@ pub(crate) use linux::{
 mod elsewhere;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use elsewhere::{
-    Netlink, Waker, abort_on_close, boot_ns, connect_from, enter, fence, monotonic_ns,
+    Datagrams, Netlink, Waker, abort_on_close, boot_ns, connect_from, enter, fence, monotonic_ns,
     open_nonblocking, thread_cpu, wait,
 };
