@@ -362,7 +362,7 @@ fn curl_lines_become_loads() {
     assert_eq!(heads.len(), 20);
     assert!(heads[0].starts_with("PUT /x HTTP/1.1\r\n"), "{}", heads[0]);
     assert!(heads[0].contains("X-A: b\r\n") && heads[0].ends_with("\r\n\r\n@1"), "{}", heads[0]);
-    load(&["--", "curl", "--proto-redir", "x", &url]).exits_with(2).says("--proto-redir");
+    load(&["--", "curl", "--wibble", "x", &url]).exits_with(2).says("--wibble");
     load(&["--", "wget", &url]).exits_with(2).says("wget");
     load(&[&url, "--", "curl", &url]).exits_with(2).says("curl line");
     load(&[]).exits_with(2);

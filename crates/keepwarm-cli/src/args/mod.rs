@@ -207,7 +207,11 @@ pub(crate) struct LoadOptions {
 
     /// Data of a curl line, in which a leading @ names no file
     #[arg(skip)]
-    pub(crate) body_text: Option<String>,
+    pub(crate) body_bytes: Option<Vec<u8>>,
+
+    /// Fields that a curl line leaves out, in small letters
+    #[arg(skip)]
+    pub(crate) omitted: Vec<String>,
 
     /// Command line of the whole command, without its secrets
     #[arg(skip)]

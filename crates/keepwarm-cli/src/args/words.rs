@@ -80,8 +80,8 @@ fn takes_value(word: &str) -> bool {
     taking.is_some_and(|(at, letter)| at + letter.len_utf8() == letters.len())
 }
 
-/// Splits a text into words as a shell does: blanks separate, `'` and `"` quote, a backslash takes
-/// the next letter as it is, and `#` at the start of a word begins a comment.
+/// Splits a text into words as a shell does: blanks separate, `'`, `"` and `$'` quote, a backslash
+/// takes the next letter as it is, and `#` at the start of a word begins a comment.
 pub(super) fn split(text: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -119,11 +119,85 @@ pub(super) fn split(text: &str) -> Result<Vec<String>, String> {
                 '\n' => {}
                 letter => word.get_or_insert_default().push(letter),
             },
+            // Browsers write it around text with quotes or line ends.
+            '$' if letters.as_str().starts_with('\'') => {
+                letters.next();
+                let (text, rest) = ansi_c(letters.as_str())?;
+                word.get_or_insert_default().push_str(&text);
+                letters = rest.chars();
+            }
             letter => word.get_or_insert_default().push(letter),
         }
     }
     words.extend(word);
     Ok(words)
+}
+
+/// Reads the rest of a `$'…'`, with the escapes of C, and returns its text and the rest behind it.
+fn ansi_c(quoted: &str) -> Result<(String, &str), String> {
+    let mut bytes = Vec::new();
+    let mut rest = quoted;
+    loop {
+        let letter = rest.chars().next().ok_or("a quote ($') has no end")?;
+        rest = &rest[letter.len_utf8()..];
+        match letter {
+            '\'' => break,
+            '\\' => rest = escape(rest, &mut bytes)?,
+            letter => bytes.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    let text = String::from_utf8(bytes).map_err(|_| "a text between $' and ' is not UTF-8")?;
+    Ok((text, rest))
+}
+
+/// Reads what follows a backslash between `$'` and `'`.
+fn escape<'a>(text: &'a str, bytes: &mut Vec<u8>) -> Result<&'a str, String> {
+    let letter = text.chars().next().ok_or("a backslash has no letter")?;
+    let rest = &text[letter.len_utf8()..];
+    // The number of at most `most` digits that the text begins with.
+    let number = |text: &'a str, radix: u32, most: usize| {
+        let digits = text.chars().take(most).take_while(|letter| letter.is_digit(radix)).count();
+        let value = u32::from_str_radix(&text[..digits], radix).ok();
+        value.map(|value| (value, &text[digits..]))
+    };
+    let byte = match letter {
+        'a' => 0x07,
+        'b' => 0x08,
+        'e' | 'E' => 0x1b,
+        'f' => 0x0c,
+        'n' => b'\n',
+        'r' => b'\r',
+        't' => b'\t',
+        'v' => 0x0b,
+        '\\' | '\'' | '"' | '?' => letter as u8,
+        '0'..='7' => {
+            let (value, rest) = number(text, 8, 3).ok_or("\\ has no number behind it")?;
+            // Bash keeps the low eight bits.
+            bytes.push((value & 0xff) as u8);
+            return Ok(rest);
+        }
+        'x' | 'u' | 'U' => {
+            let most = [('x', 2), ('u', 4), ('U', 8)].iter().find(|(sign, _)| *sign == letter);
+            let found = number(rest, 16, most.map_or(2, |(_, most)| *most));
+            let (value, rest) =
+                found.ok_or_else(|| format!("\\{letter} has no hexadecimal number behind it"))?;
+            if letter == 'x' {
+                bytes.push((value & 0xff) as u8);
+            } else {
+                let letter = char::from_u32(value);
+                let letter = letter.ok_or_else(|| format!("there is no letter \\u{value:04x}"))?;
+                bytes.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            return Ok(rest);
+        }
+        other => {
+            bytes.push(b'\\');
+            bytes.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes());
+            return Ok(rest);
+        }
+    };
+    bytes.push(byte);
+    Ok(rest)
 }
 
 #[cfg(test)]
@@ -137,7 +211,11 @@ mod tests {
         let text = "-n 10 # a comment\n-H 'A: b c' \"d \\\"e\\\" $f\" g\\ h \\\n-k x#y ''\n";
         let words = ["-n", "10", "-H", "A: b c", "d \"e\" $f", "g h", "-k", "x#y", ""];
         assert_eq!(split(text).unwrap(), words);
-        for text in ["'a", "\"a", "a\\"] {
+        let text = "--data-raw $'{\\n\"a\":\\'it\\'s\\u0021\\x41\\101\\q}' $x a$'b'c $''";
+        let words = ["--data-raw", "{\n\"a\":'it's!AA\\q}", "$x", "abc", ""];
+        assert_eq!(split(text).unwrap(), words);
+        assert_eq!(split("$'\\xc3\\xbc\\U1f600'").unwrap(), ["ü😀"]);
+        for text in ["'a", "\"a", "a\\", "$'a", "$'\\xzz'", "$'\\xff'", "$'\\ud800'", "$'\\"] {
             assert!(split(text).is_err(), "{text}");
         }
     }
@@ -182,6 +260,7 @@ mod tests {
         #[test]
         fn no_text_panics(text in "\\PC{0,40}") {
             let _ = split(&text);
+            let _ = split(&format!("$'{text}"));
         }
     }
 }

@@ -76,9 +76,11 @@ pub(super) fn describe(plan: &Plan, options: &LoadOptions) -> Result<(), Failure
 /// Returns true if a template names a table, which is a file of one machine.
 fn reads_csv(options: &LoadOptions) -> bool {
     let pairs = options.headers.iter().chain(&options.engine.form);
-    let texts = [&options.url, &options.body, &options.body_text].into_iter().flatten();
+    let texts = [&options.url, &options.body].into_iter().flatten();
     let mut texts = texts.chain(pairs.flat_map(|(name, value)| [name, value]));
-    options.engine.template && texts.any(|text| text.contains("{csv:"))
+    let of_curl = String::from_utf8_lossy(options.body_bytes.as_deref().unwrap_or_default());
+    let names_one = |text: &str| text.contains("{csv:");
+    options.engine.template && (texts.any(|text| names_one(text)) || names_one(&of_curl))
 }
 
 /// Returns the time of CLOCK_MONOTONIC, which is never negative.
@@ -300,9 +302,15 @@ mod tests {
 
     #[test]
     fn curl_lines_read_no_file_for_a_fleet() {
-        for line in
-            ["-d @/etc/hostname", "--data-urlencode a@/etc/hostname", "--json @/etc/hostname"]
-        {
+        for line in [
+            "-d @/etc/hostname",
+            "--data-urlencode a@/etc/hostname",
+            "--json @/etc/hostname",
+            "-F a=@/etc/hostname",
+            "-H @/etc/hostname",
+            "-b /etc/hostname",
+            "-T /etc/hostname",
+        ] {
             let words: Vec<&str> = line.split(' ').collect();
             let options = options(&[&["--", "curl", "http://host/"], &words[..]].concat());
             let error = curl::apply(options).expect_err(line).to_string();

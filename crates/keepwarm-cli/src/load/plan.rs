@@ -126,8 +126,9 @@ pub(super) fn builder(options: &LoadOptions) -> Result<PlanBuilder, Failure> {
         builder = builder.header(name.as_str(), value.as_str());
     }
     if let Some(body) = body(options)? {
-        let is_typed = |(name, _): &(String, String)| name.eq_ignore_ascii_case("content-type");
-        if !options.headers.iter().any(is_typed) {
+        let is_type = |name: &str| name.eq_ignore_ascii_case("content-type");
+        let is_given = options.headers.iter().any(|(name, _)| is_type(name));
+        if !is_given && !options.omitted.iter().any(|name| is_type(name)) {
             builder = builder.header("Content-Type", FORM);
         }
         // An empty body, too, makes the request a POST, as with curl.
@@ -136,14 +137,17 @@ pub(super) fn builder(options: &LoadOptions) -> Result<PlanBuilder, Failure> {
     if let Some(method) = &options.method {
         builder = builder.method(method.as_str());
     }
+    for name in &options.omitted {
+        builder = builder.without_field(name.as_str());
+    }
     options.engine.apply(builder)
 }
 
 /// Returns the body of -d or -D. With --template any byte may belong to a field, so the file is read
 /// into memory.
 fn body(options: &LoadOptions) -> Result<Option<Body>, Failure> {
-    if let Some(text) = &options.body_text {
-        return Ok(Some(Body::from(text.as_str())));
+    if let Some(bytes) = &options.body_bytes {
+        return Ok(Some(Body::from(bytes.as_slice())));
     }
     let of_text = options.body.as_deref().and_then(|text| text.strip_prefix('@')).map(Path::new);
     let Some(path) = options.body_file.as_deref().or(of_text) else {

@@ -59,6 +59,7 @@ pub struct PlanBuilder {
     max_lifetime: Option<Duration>,
     dns_ttl: Option<Duration>,
     tables: Tables,
+    omitted: Vec<String>,
 }
 
 impl PlanBuilder {
@@ -94,6 +95,7 @@ impl PlanBuilder {
             max_lifetime: None,
             dns_ttl: None,
             tables: Tables::default(),
+            omitted: Vec::new(),
         }
     }
 
@@ -305,6 +307,13 @@ impl PlanBuilder {
     /// [`keep_alive`](Self::keep_alive) and [`body`](Self::body).
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Leaves out a default field: `User-Agent` or `Accept`. `Host` stays, which every request has
+    /// (RFC 9112, section 3.2); another name changes nothing.
+    pub fn without_field(mut self, name: impl Into<String>) -> Self {
+        self.omitted.push(name.into());
         self
     }
 
@@ -522,6 +531,7 @@ impl PlanBuilder {
             authority: &target.authority,
             path: &spec.path,
             headers: &spec.headers,
+            omitted: &self.omitted,
             body: &spec.body,
             keep_alive: self.keep_alive,
             trace: self.trace,

@@ -141,6 +141,10 @@ fn parse(text: &str) -> Result<Table, String> {
                 if any || !value.is_empty() {
                     record.push(std::mem::take(&mut value));
                     records.push(std::mem::take(&mut record));
+                    // Beside the names of the columns. A file that is too long is not kept whole.
+                    if records.len() > MAX_CSV_ROWS + 1 {
+                        return Err(format!("it has more than {MAX_CSV_ROWS} rows"));
+                    }
                 }
                 any = false;
             }
@@ -211,8 +215,9 @@ mod tests {
             ("a,b\n", "no row"),
             ("a,b\n1\n", "row 1 has 1 values"),
             ("a\n\"x", "no end"),
+            (&"1\n".repeat(MAX_CSV_ROWS + 2), "more than 1000000 rows"),
         ] {
-            assert!(parse(text).unwrap_err().contains(why), "{text:?}");
+            assert!(parse(text).unwrap_err().contains(why), "{why}");
         }
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct RequestParts<'a> {
     pub(crate) authority: &'a str,
     pub(crate) path: &'a str,
     pub(crate) headers: &'a [(String, String)],
+    /// Default fields that are left out.
+    pub(crate) omitted: &'a [String],
     pub(crate) body: &'a Body,
     pub(crate) keep_alive: bool,
     /// The request has a `traceparent` field of its own.
@@ -131,8 +133,11 @@ impl RequestParts<'_> {
             ("Accept", "*/*"),
         ];
         let given = |name: &str| self.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
-        for (name, value) in defaults.into_iter().filter(|(name, _)| !given(name)) {
-            push_field(&mut head, name, value);
+        let omitted = |name: &str| self.omitted.iter().any(|one| one.eq_ignore_ascii_case(name));
+        for (name, value) in defaults {
+            if !given(name) && (name == "Host" || !omitted(name)) {
+                push_field(&mut head, name, value);
+            }
         }
         for (name, value) in self.headers {
             push_field(&mut head, name, value);
@@ -399,6 +404,7 @@ mod tests {
             authority: "example.test:81",
             path: "/a?b",
             headers: &headers,
+            omitted: &[],
             body: &body.into(),
             keep_alive,
             trace: false,
@@ -465,6 +471,7 @@ mod tests {
             authority: "a",
             path: "/{n}",
             headers: &[],
+            omitted: &[],
             body: &body,
             keep_alive: true,
             trace: false,

@@ -96,6 +96,8 @@ impl RequestSpec {
         let mut current: Option<Self> = None;
         let mut complete = false;
         let mut files: HashMap<&str, Body> = HashMap::new();
+        // Editors of Windows begin a file with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (index, line) in text.lines().enumerate() {
             let wrong = |reason: String| RequestFileError { line: index + 1, reason };
             if line.starts_with('#') {
@@ -245,6 +247,13 @@ mod tests {
             [("GET", "/a?b=c", 0, b""), ("POST", "/b", 2, b" two"), ("PUT", "/c", 0, b"content")];
         assert_eq!(shown, expected);
         assert_eq!(requests[1].headers[1], ("C".into(), "d:e".into()));
+    }
+
+    #[test]
+    fn files_of_windows_are_read() {
+        let requests = parse("\u{feff}GET /a\r\nA: b\r\n\r\nPOST /b\r\n= c\r\n").unwrap();
+        assert_eq!((requests[0].method.as_str(), requests[0].headers[0].1.as_str()), ("GET", "b"));
+        assert_eq!(requests[1].body.bytes(), Some(&b"c"[..]));
     }
 
     #[test]
