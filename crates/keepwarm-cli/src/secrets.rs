@@ -7,7 +7,7 @@ pub(crate) const HIDDEN: &str = "***";
 
 /// Letters of options without a value, of this tool and of curl: those behind them in one word are
 /// options too.
-const FLAGS: &str = "kIsSvLiGfgNqOJ#0465";
+const FLAGS: &str = "kIsSvLiGfgNqOJRjZ#01465";
 
 /// Returns true for a header field whose value is a credential.
 pub(crate) fn is_secret_field(name: &str) -> bool {
@@ -33,8 +33,65 @@ fn pair(text: &str) -> String {
     }
 }
 
-/// Hides the password of a URL, whose scheme may be left out.
+/// Returns true for a parameter of a URL or of a form whose value is a credential. Stricter than
+/// for fields: `author` and `session` are plain words there.
+fn is_secret_parameter(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace(['-', '_', '.'], "");
+    let parts = ["passw", "passphrase", "secret", "token", "apikey", "accesskey", "sessionid"];
+    let known = ["auth", "authorization", "pwd", "pass", "sig", "signature", "credential"];
+    known.contains(&name.as_str()) || parts.iter().any(|part| name.contains(part))
+}
+
+/// Hides the values of `NAME=VALUE` with `&` between them, where they are credentials.
+fn parameters(text: &str) -> String {
+    let pairs = text.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) if is_secret_parameter(name) => format!("{name}={HIDDEN}"),
+        _ => pair.to_owned(),
+    });
+    pairs.collect::<Vec<_>>().join("&")
+}
+
+/// Hides credentials in the query of a URL, a path, or a request line.
+pub(crate) fn query(text: &str) -> String {
+    let Some((before, rest)) = text.split_once('?') else { return text.to_owned() };
+    let end = rest.find(['#', ' ']).unwrap_or(rest.len());
+    format!("{before}?{}{}", parameters(&rest[..end]), &rest[end..])
+}
+
+/// Hides credentials in the content of a request, of which its head is known.
+pub(crate) fn content(head: &[String], lines: Vec<String>) -> Vec<String> {
+    let kind = head.iter().find_map(|line| {
+        let (name, kind) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-type").then(|| kind.trim().to_ascii_lowercase())
+    });
+    let kind = kind.unwrap_or_default();
+    if kind.starts_with("application/x-www-form-urlencoded") {
+        return lines.iter().map(|line| parameters(line)).collect();
+    }
+    if !kind.starts_with("multipart/form-data") {
+        return lines;
+    }
+    let mut shown = Vec::with_capacity(lines.len());
+    let (mut is_secret, mut is_head) = (false, false);
+    for line in lines {
+        if line.starts_with("------------------------") {
+            (is_secret, is_head) = (false, true);
+        } else if is_head {
+            let name = line.split("name=\"").nth(1).and_then(|rest| rest.split('"').next());
+            is_secret |= name.is_some_and(is_secret_parameter);
+            is_head = !line.is_empty();
+        } else if is_secret {
+            shown.push(HIDDEN.to_owned());
+            continue;
+        }
+        shown.push(line);
+    }
+    shown
+}
+
+/// Hides the password of a URL, whose scheme may be left out, and credentials in its query.
 pub(crate) fn url(text: &str) -> String {
+    let text = &query(text);
     let start = text.find("://").map_or(0, |at| at + 3);
     if start == 0 && text.contains(char::is_whitespace) {
         return text.to_owned();
@@ -54,6 +111,8 @@ enum Kind {
     Secret,
     Field,
     Pair,
+    /// `NAME=VALUE` with `&` between them, or another text.
+    Content,
     Other,
 }
 
@@ -62,7 +121,9 @@ fn kind_of_long(name: &str) -> Kind {
         "user" | "proxy-user" | "oauth2-bearer" | "cookie" | "pass" | "proxy-pass"
         | "tlspassword" => Kind::Secret,
         "header" | "proxy-header" => Kind::Field,
-        "form" => Kind::Pair,
+        "form" | "form-string" => Kind::Pair,
+        "body" | "data" | "data-ascii" | "data-binary" | "data-raw" | "data-urlencode"
+        | "url-query" => Kind::Content,
         _ => Kind::Other,
     }
 }
@@ -72,6 +133,7 @@ fn kind_of_short(letter: char) -> Kind {
         'u' | 'U' | 'b' => Kind::Secret,
         'H' => Kind::Field,
         'F' => Kind::Pair,
+        'd' => Kind::Content,
         _ => Kind::Other,
     }
 }
@@ -81,6 +143,7 @@ fn value(kind: Kind, text: &str) -> String {
         Kind::Secret => HIDDEN.to_owned(),
         Kind::Field => field(text),
         Kind::Pair => pair(text),
+        Kind::Content => parameters(text),
         Kind::Other => url(text),
     }
 }
@@ -132,6 +195,22 @@ pub(crate) fn command_line(words: &[String]) -> Vec<String> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn forms_keep_their_passwords() {
+        let lines = |text: &str| text.split('|').map(str::to_owned).collect::<Vec<_>>();
+        let of = |kind: &str, text: &str| {
+            content(&[format!("Content-Type: {kind}")], lines(text)).join("|")
+        };
+        let form = "application/x-www-form-urlencoded";
+        assert_eq!(of(form, "user=me&Password=pw"), "user=me&Password=***");
+        let typed = "------------------------1|Content-Disposition: form-data; name=\"api_key\"||p|w\
+                     |------------------------1|Content-Disposition: form-data; name=\"a\"||b";
+        let shown = typed.replace("p|w", "***|***");
+        assert_eq!(of("multipart/form-data; boundary=1", typed), shown);
+        assert_eq!(of("application/json", "token=pw"), "token=pw");
+        assert_eq!(query("GET /a?token=pw HTTP/1.1"), "GET /a?token=*** HTTP/1.1");
+    }
+
     fn hidden(line: &str) -> String {
         let words: Vec<String> = line.split('|').map(str::to_owned).collect();
         command_line(&words).join("|")
@@ -160,8 +239,12 @@ mod tests {
             ("--form=api-key=pw", "--form=api-key=***"),
             ("-H|X-Auth-Key: pw", "-H|X-Auth-Key: ***"),
             ("-d|write to: me@host", "-d|write to: me@host"),
+            ("-d|a=b&password=pw", "-d|a=b&password=***"),
+            ("--data-urlencode=api_key=pw", "--data-urlencode=api_key=***"),
             ("--cookie|a=pw", "--cookie|***"),
             ("-n|10|-c|5|http://host/?q=1", "-n|10|-c|5|http://host/?q=1"),
+            ("http://host/?a=b&access_token=pw#x", "http://host/?a=b&access_token=***#x"),
+            ("-sju|me:pw|host?password=pw&author=me", "-sju|***|host?password=***&author=me"),
         ] {
             assert_eq!(hidden(typed), shown);
         }

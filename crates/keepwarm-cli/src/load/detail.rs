@@ -30,7 +30,7 @@ pub(super) fn expectations(summary: &Summary) -> Vec<ExpectationRecord> {
 
 pub(super) fn by_request(summary: &Summary) -> Vec<RequestRow> {
     let rows = summary.rows.iter().map(|(name, weight, row)| RequestRow {
-        name: name.clone(),
+        name: secrets::query(name),
         weight: *weight,
         completed: row.completed,
         failed: row.failed,
@@ -62,7 +62,7 @@ pub(super) fn notables(
 ) -> Vec<NotableRequest> {
     let record = |one: &Notable| NotableRequest {
         at_s: one.at.as_secs_f64(),
-        request: plan.rows().get(one.row).map(|(name, _)| name.clone()).unwrap_or_default(),
+        request: plan.rows().get(one.row).map(|(name, _)| secrets::query(name)).unwrap_or_default(),
         connection: one.connection,
         nth: one.nth,
         address: summary.by_address.get(one.address).map(|(address, _)| address.clone()),
@@ -90,9 +90,16 @@ pub(super) fn one(exchange: &Exchange) -> OneRecord {
     let stage = |(stage, took): (&str, Option<std::time::Duration>)| {
         Some(StageRecord { stage: stage.to_owned(), took_us: micros(took?) })
     };
+    let head = lines(head);
+    let content = text_lines(&content[..content.len().min(MAX_SENT)]);
+    let request_content = secrets::content(&head, content);
+    let field = |(at, line): (usize, &String)| match at {
+        0 => secrets::query(line),
+        _ => secrets::field(line),
+    };
     OneRecord {
-        request_head: lines(head).iter().map(|line| secrets::field(line)).collect(),
-        request_content: text_lines(&content[..content.len().min(MAX_SENT)]),
+        request_head: head.iter().enumerate().map(field).collect(),
+        request_content,
         response_head: lines(response_head).iter().map(|line| secrets::field(line)).collect(),
         response_content: text_lines(&exchange.content),
         content_kept: exchange.content.len() as u64,

@@ -102,10 +102,10 @@ fn by_class(summary: &Summary) -> BTreeMap<String, Distribution> {
 
 fn settings(plan: &Plan) -> Settings {
     Settings {
-        url: plan.url().to_owned(),
+        url: secrets::url(plan.url()),
         host: plan.host().to_owned(),
         port: plan.port(),
-        path: plan.path().to_owned(),
+        path: secrets::query(plan.path()),
         method: plan.method().to_owned(),
         requests: plan.requests(),
         duration_s: plan.duration().map(|duration| duration.as_secs_f64()),
