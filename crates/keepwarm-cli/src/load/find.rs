@@ -26,6 +26,10 @@ const PRECISE: f64 = 0.02;
 /// The most runs of a step, repetitions included.
 const MOST_RUNS: u64 = 3;
 
+/// The most runs of a step at a rate that the load has kept before: there it is this machine that is
+/// busy for a while, and not the load that has reached its limit.
+const MOST_RUNS_BUSY: u64 = 6;
+
 /// The shortest and the longest pause between two steps.
 const SETTLE: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(10)];
 
@@ -116,7 +120,8 @@ impl Search<'_> {
     /// Runs a step until it says something. `None` if a signal has ended it.
     fn step(&mut self, rate: f64) -> Result<Option<Judgement>, Failure> {
         let mut judgement = Judgement::Untrusted;
-        for run in 1..=MOST_RUNS {
+        let most = if self.has_kept(rate) { MOST_RUNS_BUSY } else { MOST_RUNS };
+        for run in 1..=most {
             self.settle();
             let record = self.run_once(rate, run)?;
             let (judged, why) = judge(&record, rate, self.conditions);
@@ -131,7 +136,8 @@ impl Search<'_> {
             let is_final = match judged {
                 Judgement::Held => true,
                 Judgement::Failed => !kept_up || run > 1,
-                Judgement::Unclear | Judgement::Untrusted => false,
+                Judgement::Unclear => run >= MOST_RUNS,
+                Judgement::Untrusted => false,
             };
             if judged == Judgement::Held {
                 self.best = Some(record.clone());
@@ -142,6 +148,12 @@ impl Search<'_> {
             }
         }
         Ok(Some(judgement))
+    }
+
+    /// Returns true if the load itself has kept this rate, or a higher one, in an earlier step.
+    fn has_kept(&self, rate: f64) -> bool {
+        let untrusted = Judgement::Untrusted.as_str();
+        self.capacity.steps.iter().any(|step| step.outcome != untrusted && step.rate >= rate)
     }
 
     /// Waits until what the last step has left behind is over.
@@ -185,6 +197,16 @@ impl Search<'_> {
         let at = last.map(|step| per_second(step.rate)).unwrap_or_default();
         let why = last.map(|step| step.why.clone()).unwrap_or_default();
         match (ended_by, self.capacity.capacity, self.capacity.high) {
+            ("loader", known, _) if last.is_some_and(|step| self.has_kept(step.rate)) => {
+                let least = known.map(|known| {
+                    format!("{condition} holds up to {} at least; ", per_second(known))
+                });
+                format!(
+                    "{}at {at} this machine was too busy to judge ({why}), though the load has kept \
+                     that rate before: search again when it is quiet",
+                    least.unwrap_or_default()
+                )
+            }
             ("loader", Some(capacity), _) => format!(
                 "{condition} holds up to {} at least; at {at} the load, not the server, gave out \
                  ({why}): give it more cores, or a machine of its own",
@@ -333,7 +355,60 @@ fn step_record(rate: f64, record: &LoadRecord, judgement: Judgement, why: String
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::args::{Arguments, Command};
+
+    /// The sentence of a search whose steps were these, in order.
+    fn sentence(steps: &[(f64, Judgement)]) -> String {
+        let typed = ["keepwarm", "load", "--find", "p99<50ms", "http://host/"];
+        let Command::Load(options) = Arguments::try_parse_from(typed).expect("arguments").command
+        else {
+            panic!("it is a load")
+        };
+        let mut capacity =
+            CapacityRecord { condition: "p99<50ms".to_owned(), ..CapacityRecord::default() };
+        for (rate, judgement) in steps {
+            if *judgement == Judgement::Held {
+                capacity.capacity = Some(*rate);
+            }
+            capacity.steps.push(CapacityStep {
+                rate: *rate,
+                completed_per_second: *rate,
+                elapsed_s: 5.0,
+                p50_us: None,
+                p99_us: None,
+                p99_interval_us: None,
+                max_us: None,
+                errors_share: 0.0,
+                outcome: judgement.as_str().to_owned(),
+                why: "it was late".to_owned(),
+            });
+        }
+        let search =
+            Search { options: &options, conditions: &[], capacity, best: None, last: None };
+        search.sentence("loader")
+    }
+
+    #[test]
+    fn busy_machine_is_told_from_the_limit() {
+        use Judgement::{Failed, Held, Untrusted};
+        let limit = sentence(&[(100.0, Held), (200.0, Untrusted)]);
+        assert!(
+            limit.starts_with("p99<50ms holds up to 100 requests/s at least; at 200"),
+            "{limit}"
+        );
+        assert!(limit.contains("the load, not the server, gave out"), "{limit}");
+        let busy = sentence(&[(100.0, Held), (200.0, Failed), (141.0, Untrusted)]);
+        assert!(busy.starts_with("p99<50ms holds up to 100 requests/s at least; at 141"), "{busy}");
+        assert!(busy.contains("this machine was too busy to judge (it was late)"), "{busy}");
+        let never = sentence(&[(100.0, Untrusted)]);
+        assert!(never.starts_with("the load, not the server, gave out at 100"), "{never}");
+        // Within one step: a run that says something, then one that does not.
+        let none = sentence(&[(100.0, Judgement::Unclear), (100.0, Untrusted)]);
+        assert!(none.starts_with("at 100 requests/s this machine was too busy"), "{none}");
+    }
 
     #[test]
     fn shares_of_few_requests_are_wide() {
