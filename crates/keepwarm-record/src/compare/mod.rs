@@ -27,9 +27,6 @@ pub const MIN_ROUNDS: usize = 5;
 /// Fewest slices of a record that blocks are drawn from.
 const MIN_SLICES: usize = 10;
 
-/// A setting: its key, and its value as text.
-type Shown = (&'static str, fn(&Settings) -> String);
-
 /// Two loads beside each other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
@@ -187,35 +184,73 @@ impl Row {
 /// The target's host and port may differ: they are what is compared.
 #[must_use]
 pub fn differing_settings(base: &Settings, new: &Settings) -> Vec<String> {
-    let shown: [Shown; 14] = [
-        ("method", |one| one.method.clone()),
-        ("path", |one| one.path.clone()),
-        ("https", |one| one.is_https().to_string()),
-        ("open_loop", |one| one.open_loop.to_string()),
-        ("schedule", |one| {
-            one.schedule.as_ref().map_or_else(
-                || "none".to_owned(),
-                |schedule| format!("rate {:?}, stages {:?}", schedule.rate, schedule.stages),
-            )
-        }),
-        ("requests", |one| format!("{:?}", one.requests)),
-        ("duration_s", |one| format!("{:?}", one.duration_s)),
-        ("concurrency", |one| one.concurrency.to_string()),
-        ("threads", |one| one.threads.to_string()),
-        ("keep_alive", |one| one.keep_alive.to_string()),
-        ("close_policy", |one| one.close_policy.clone()),
-        ("requests_per_connection", |one| format!("{:?}", one.requests_per_connection)),
-        ("connect_rate", |one| format!("{:?}", one.connect_rate)),
-        ("timeout_s", |one| one.timeout_s.to_string()),
-    ];
-    let differs = |(name, value): Shown| {
-        let plain = |one: &Settings| {
-            value(one).replace("Some(", "").replace(')', "").replace("None", "none")
-        };
-        let (base, new) = (plain(base), plain(new));
+    let differs = |((name, base), (_, new)): ((&str, String), (&str, String))| {
         (base != new).then(|| format!("settings.{name} ({base} and {new})"))
     };
-    shown.into_iter().filter_map(differs).collect()
+    shown(base).into_iter().zip(shown(new)).filter_map(differs).collect()
+}
+
+/// Returns each setting that has to be the same, by its key, as text. A new key does not compile
+/// until it has its rule here.
+fn shown(settings: &Settings) -> Vec<(&'static str, String)> {
+    let Settings {
+        url,
+        host: _,
+        port: _,
+        path,
+        method,
+        requests,
+        duration_s,
+        open_loop,
+        schedule,
+        backlog,
+        concurrency,
+        streams,
+        threads,
+        keep_alive,
+        close_policy,
+        requests_per_connection,
+        connect_rate,
+        max_lifetime_s,
+        dns_ttl_s,
+        addresses: _,
+        timeout_s,
+        request_bytes,
+        share,
+    } = settings;
+    // The Host field names the target, whose length is none of the load's settings.
+    let authority = url.split("://").nth(1).and_then(|rest| rest.split(['/', '?', '#']).next());
+    let request_bytes = request_bytes.saturating_sub(authority.map_or(0, str::len) as u64);
+    let schedule = schedule.as_ref().map(|schedule| {
+        let arrivals = if schedule.seed.is_some() { "poisson" } else { "constant" };
+        format!("rate {}, stages {:?}, {arrivals}", or_none(schedule.rate), schedule.stages)
+    });
+    vec![
+        ("method", method.clone()),
+        ("path", path.clone()),
+        ("https", settings.is_https().to_string()),
+        ("streams", or_none(*streams)),
+        ("open_loop", open_loop.to_string()),
+        ("schedule", or_none(schedule)),
+        ("backlog", if *open_loop { backlog.to_string() } else { "none".to_owned() }),
+        ("requests", or_none(*requests)),
+        ("duration_s", or_none(*duration_s)),
+        ("concurrency", concurrency.to_string()),
+        ("threads", threads.to_string()),
+        ("keep_alive", keep_alive.to_string()),
+        ("close_policy", close_policy.clone()),
+        ("requests_per_connection", or_none(*requests_per_connection)),
+        ("connect_rate", or_none(*connect_rate)),
+        ("max_lifetime_s", or_none(*max_lifetime_s)),
+        ("dns_ttl_s", or_none(*dns_ttl_s)),
+        ("timeout_s", timeout_s.to_string()),
+        ("request_bytes, without the host's name,", request_bytes.to_string()),
+        ("share", or_none(share.map(|(part, parts)| format!("{part}/{parts}")))),
+    ]
+}
+
+fn or_none(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| value.to_string())
 }
 
 /// One metric over all rounds; `None` where a run has no value for it.

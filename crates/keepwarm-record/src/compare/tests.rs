@@ -1,5 +1,6 @@
 use super::*;
 use crate::fold::confidence::SplitMix;
+use crate::load::Schedule;
 use crate::load::tests::a_run;
 
 /// A run whose times are all about `us`.
@@ -136,11 +137,38 @@ fn differing_settings_are_named() {
     assert_eq!(differing_settings(&base, &new), Vec::<String>::new());
     new.host = "another".to_owned();
     new.port = 1;
+    // Its name is in each request.
+    let name =
+        base.url.split("://").nth(1).and_then(|rest| rest.split('/').next()).expect("a host");
+    new.url = base.url.replace(name, "another:1");
+    new.request_bytes = base.request_bytes + 9 - name.len() as u64;
     assert_eq!(differing_settings(&base, &new), Vec::<String>::new(), "the target is compared");
     new.concurrency = 9;
     new.requests = Some(7);
     let named = differing_settings(&base, &new);
     assert_eq!(named, ["settings.requests (100 and 7)", "settings.concurrency (4 and 9)"]);
+    let mut new = base.clone();
+    (new.streams, new.max_lifetime_s, new.share) = (Some(8), Some(2.5), Some((1, 2)));
+    new.request_bytes += 100;
+    let named = differing_settings(&base, &new);
+    assert_eq!(named[0], "settings.streams (none and 8)");
+    assert_eq!(named[1], "settings.max_lifetime_s (none and 2.5)");
+    assert!(
+        named[2].starts_with("settings.request_bytes, without the host's name, ("),
+        "{named:?}"
+    );
+    assert_eq!(named[3], "settings.share (none and 1/2)");
+    // The seed draws other instants of the same load; evenly spread ones are another load.
+    let arrivals = |seed| {
+        let schedule = Schedule { rate: Some(10.0), stages: Vec::new(), seed };
+        Settings { open_loop: true, schedule: Some(schedule), ..base.clone() }
+    };
+    assert_eq!(differing_settings(&arrivals(Some(1)), &arrivals(Some(2))), Vec::<String>::new());
+    let named = differing_settings(&arrivals(None), &arrivals(Some(2)));
+    assert_eq!(
+        named,
+        ["settings.schedule (rate 10, stages [], constant and rate 10, stages [], poisson)"]
+    );
 }
 
 #[test]
