@@ -1,6 +1,9 @@
 //! `--otlp`: a real receiver on a socket decodes what a load sends at its end. In a build without the
 //! feature `otlp`, the flag says how to have it.
 
+#[cfg(feature = "otlp")]
+mod collector_with_otlp;
+#[path = "../common/mod.rs"]
 mod common;
 
 use common::{keepwarm, run};
