@@ -4,9 +4,11 @@
 
 use alloc::vec::Vec;
 
+use crate::dictionary::Kept;
 use crate::event::Event;
 use crate::reader::{Read, Reader};
-use crate::{Code, FIRST_WINDOW, MAX_BLOCK, MAX_STREAM, MAX_WINDOW, Refusal, frame};
+use crate::table::{TABLE_SIZE, Table};
+use crate::{Block, Code, FIRST_WINDOW, MAX_BLOCK, MAX_STREAM, MAX_WINDOW, Refusal, frame};
 
 /// The window for responses, of a stream and of the connection. Content is counted and dropped, so a
 /// large window costs no memory. WINDOW_UPDATE fills it up again each time half of it is used.
@@ -54,6 +56,7 @@ impl Inflow {
 #[derive(Debug, Default)]
 pub struct Connection {
     reader: Reader,
+    table: Table,
     state: State,
 }
 
@@ -71,6 +74,8 @@ struct State {
     send_window: i64,
     inflow: Inflow,
     answers: usize,
+    /// Fields of requests that the server keeps.
+    kept: Kept,
 }
 
 impl Default for State {
@@ -84,18 +89,18 @@ impl Default for State {
             send_window: FIRST_WINDOW,
             inflow: Inflow { left: WINDOW },
             answers: 0,
+            kept: Kept::First(0),
         }
     }
 }
 
 impl Connection {
-    /// Appends the first bytes of a connection (RFC 9113, 3.4): no table of fields, no pushes, and
-    /// windows that a load does not fill.
+    /// Appends the first bytes of a connection (RFC 9113, 3.4): no pushes, and windows that a load does
+    /// not fill.
     pub fn write_preface(out: &mut Vec<u8>) {
         out.extend_from_slice(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         let window = u32::try_from(WINDOW).unwrap_or(0);
         let settings = [
-            (frame::HEADER_TABLE_SIZE, 0),
             (frame::ENABLE_PUSH, 0),
             (frame::INITIAL_WINDOW_SIZE, window),
             (frame::MAX_HEADER_LIST_SIZE, u32::try_from(MAX_BLOCK).unwrap_or(0)),
@@ -128,6 +133,13 @@ impl Connection {
     #[must_use]
     pub fn limit(&self) -> Option<u32> {
         (self.state.has_settings && self.state.limit != u32::MAX).then_some(self.state.limit)
+    }
+
+    /// Appends the frames that open `stream` with the fields of `block`. The blocks of a connection have
+    /// one dictionary, if any.
+    #[inline]
+    pub fn write_request(&mut self, block: &Block, out: &mut Vec<u8>, stream: u32, is_last: bool) {
+        block.write(&mut self.state.kept, out, stream, is_last);
     }
 
     /// Opens a stream, and returns its id and its window for a body. The caller has asked for
@@ -183,10 +195,19 @@ impl Connection {
         bytes: &mut &'b [u8],
         out: &mut Vec<u8>,
     ) -> Result<Option<Event<'a>>, Refusal> {
-        match self.reader.next(bytes)? {
-            Some(read) => self.state.understand(read, out).map(Some),
-            None => Ok(None),
-        }
+        let event = match self.reader.next(bytes)? {
+            Some(read) => self.state.understand(read, out)?,
+            None => return Ok(None),
+        };
+        let Event::Headers { stream, block, is_last } = event else { return Ok(Some(event)) };
+        let block = match block {
+            Some(block) => self.table.resolve(block)?,
+            None => {
+                self.table.forget();
+                None
+            }
+        };
+        Ok(Some(Event::Headers { stream, block, is_last }))
     }
 
     /// Appends GOAWAY, the last frame of this side.
@@ -309,7 +330,13 @@ impl State {
                 frame::MAX_FRAME_SIZE if !(0x4000..=0xff_ffff).contains(&value) => {
                     return Err(Refusal::Setting);
                 }
-                // The other settings allow more than this side uses: no table, small frames.
+                frame::HEADER_TABLE_SIZE => {
+                    let is_smaller = usize::try_from(value).is_ok_and(|size| size < TABLE_SIZE);
+                    if is_smaller && matches!(self.kept, Kept::First(_)) {
+                        self.kept = Kept::Refused;
+                    }
+                }
+                // The other settings allow more than this side uses: small frames.
                 _ => {}
             }
         }

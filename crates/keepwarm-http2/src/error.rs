@@ -82,7 +82,7 @@ pub enum Refusal {
     Window,
     /// A WINDOW_UPDATE of 0 bytes.
     EmptyUpdate,
-    /// A block of fields cannot be decoded, or refers to a table of fields that has size 0.
+    /// A block of fields cannot be decoded, or refers to an entry that its table does not have.
     Compression,
     /// A block of fields is longer than the 1 MiB that are read and thrown away.
     EndlessBlock,
@@ -125,7 +125,7 @@ impl fmt::Display for Refusal {
             Self::Window => "a window grew beyond its limit, or was exceeded",
             Self::EmptyUpdate => "a window was to grow by nothing",
             Self::Compression => {
-                "a block of fields cannot be decoded, or refers to a table of fields that has size 0"
+                "a block of fields cannot be decoded, or refers to an entry that its table does not have"
             }
             Self::EndlessBlock => "a block of fields is larger than 1 MiB, or has too many parts",
             Self::Flood => "too many frames in a row bring no response forward",

@@ -1,5 +1,5 @@
-//! Blocks of fields (RFC 7541) with a table of size 0: fields of the static table, and literals. Owns the
-//! reading of a block; the meaning of a field is the response's.
+//! Blocks of fields (RFC 7541) that refer to the static table alone: its fields, and literals. Owns the
+//! reading of a block; the other table is `table`'s, and the meaning of a field the response's.
 
 use alloc::vec::Vec;
 
@@ -69,46 +69,32 @@ impl Field<'_> {
     }
 }
 
-/// The fields of a block, one by one; `Err` for bytes that are no block, or that refer to a table
-/// that has size 0.
-#[derive(Debug, Clone)]
-pub struct Fields<'a> {
+/// Position in a block.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cursor<'a> {
     rest: &'a [u8],
-    /// True once a field was read: no change of the table's size may follow (RFC 7541, 4.2).
-    begun: bool,
 }
 
-impl<'a> Fields<'a> {
-    /// Reads the fields of `block`.
-    #[must_use]
-    pub fn of(block: &'a [u8]) -> Self {
-        Self { rest: block, begun: false }
+impl<'a> Cursor<'a> {
+    pub(crate) fn of(block: &'a [u8]) -> Self {
+        Self { rest: block }
     }
 
-    fn read(&mut self, first: u8) -> Option<Option<Field<'a>>> {
-        if first & 0x80 != 0 {
-            let index = self.integer(7)?;
-            let (_, value) = STATIC_TABLE.get(index.checked_sub(1)?)?;
-            let value = Text::Plain(value.as_bytes());
-            return Some(Some(Field { name: Name::Static(index), value, is_indexed: true }));
-        }
-        if first & 0xe0 == 0x20 {
-            let size = self.integer(5)?;
-            return (size == 0 && !self.begun).then_some(None);
-        }
-        // A table of size 0 stores no literal, whether the literal asks for it or not.
-        let index = self.integer(if first & 0x40 != 0 { 6 } else { 4 })?;
-        let name = match index {
-            0 => Name::Literal(self.text()?),
-            1..=61 => Name::Static(index),
-            _ => return None,
-        };
-        Some(Some(Field { name, value: self.text()?, is_indexed: false }))
+    /// Returns the next byte, and does not take it.
+    #[inline]
+    pub(crate) fn first(self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
+    /// Returns the bytes from here to a later position of the same block.
+    #[inline]
+    pub(crate) fn until(self, later: Self) -> &'a [u8] {
+        &self.rest[..self.rest.len().saturating_sub(later.rest.len())]
     }
 
     /// Reads an integer whose first byte has a prefix of `bits` bits (RFC 7541, 5.1).
     #[inline]
-    fn integer(&mut self, bits: u32) -> Option<usize> {
+    pub(crate) fn integer(&mut self, bits: u32) -> Option<usize> {
         let (first, mut rest) = self.rest.split_first()?;
         let mask = (1_u8 << bits) - 1;
         let mut value = usize::from(first & mask);
@@ -132,13 +118,50 @@ impl<'a> Fields<'a> {
         Some(value)
     }
 
+    /// Reads a string, and leaves it as it stands there.
     #[inline]
-    fn text(&mut self) -> Option<Text<'a>> {
-        let is_huffman = self.rest.first()? & 0x80 != 0;
+    pub(crate) fn text(&mut self) -> Option<Text<'a>> {
+        let is_huffman = self.first()? & 0x80 != 0;
         let length = self.integer(7)?;
         let (text, rest) = self.rest.split_at_checked(length)?;
         self.rest = rest;
         Some(if is_huffman { Text::Huffman(text) } else { Text::Plain(text) })
+    }
+}
+
+/// The fields of a block that refers to the static table alone, one by one; `Err` for bytes that are no
+/// such block. [`Connection`](crate::Connection) hands out blocks of this form.
+#[derive(Debug, Clone)]
+pub struct Fields<'a> {
+    rest: Cursor<'a>,
+}
+
+impl<'a> Fields<'a> {
+    /// Reads the fields of `block`.
+    #[must_use]
+    pub fn of(block: &'a [u8]) -> Self {
+        Self { rest: Cursor::of(block) }
+    }
+
+    #[inline]
+    fn read(&mut self, first: u8) -> Option<Field<'a>> {
+        let rest = &mut self.rest;
+        if first & 0x80 != 0 {
+            let index = rest.integer(7)?;
+            let (_, value) = STATIC_TABLE.get(index.checked_sub(1)?)?;
+            let value = Text::Plain(value.as_bytes());
+            return Some(Field { name: Name::Static(index), value, is_indexed: true });
+        }
+        if first & 0xf0 != 0 {
+            // An entry of a table, or a change of its size.
+            return None;
+        }
+        let name = match rest.integer(4)? {
+            0 => Name::Literal(rest.text()?),
+            index if index <= STATIC_TABLE.len() => Name::Static(index),
+            _ => return None,
+        };
+        Some(Field { name, value: rest.text()?, is_indexed: false })
     }
 }
 
@@ -151,20 +174,12 @@ impl<'a> Iterator for Fields<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let first = *self.rest.first()?;
-            match self.read(first) {
-                Some(Some(field)) => {
-                    self.begun = true;
-                    return Some(Ok(field));
-                }
-                Some(None) => {}
-                None => {
-                    self.rest = &[];
-                    return Some(Err(BadBlock));
-                }
-            }
+        let first = self.rest.first()?;
+        let field = self.read(first).ok_or(BadBlock);
+        if field.is_err() {
+            self.rest = Cursor::of(&[]);
         }
+        Some(field)
     }
 }
 

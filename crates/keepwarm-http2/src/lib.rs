@@ -9,15 +9,20 @@
 //! | [`Connection`] | frames in order, SETTINGS, PING, windows, GOAWAY, the limits of a connection |
 //! | [`Response`] | one response as counts: status, content, interim responses, declared length |
 //! | [`Block`] | a request's fields, encoded once; a copy and a stream id make a request of it |
+//! | [`Dictionary`] | the fields of all requests that the server is to keep in its table |
 //! | [`Refusal`], [`Fault`] | the closed lists of reasons to refuse a connection, or a stream |
 //!
-//! # No table of fields
+//! # Tables of fields
 //!
-//! The first bytes to the server say that this side's table of fields has size 0
-//! (SETTINGS_HEADER_TABLE_SIZE, RFC 9113, 6.5.2). A block of fields then refers to the static table
-//! alone, so that it needs no other block: a block that is too large, or of a stream that is gone,
-//! is passed over, and the connection goes on. Towards the server every field is a literal that no
-//! table takes, so that the same bytes are right in each request.
+//! Both sides use tables of fields, of the 4 KiB that RFC 9113 gives them, as other clients do: a server
+//! whose answers could not refer to a table would do more work for a load than for its users.
+//!
+//! A block of the server is turned into one that refers to the static table alone before it is handed
+//! on, so that it needs no other block. A block that is too large is passed over, and the connection
+//! goes on until a later block refers to an entry of before.
+//!
+//! Towards the server, a [`Dictionary`] has the fields of all requests of a plan in one order, in which
+//! they enter the server's table. Once all are there, a request is the same bytes each time.
 //!
 //! # Limits
 //!
@@ -33,6 +38,7 @@ extern crate alloc;
 
 mod block;
 mod connection;
+mod dictionary;
 mod error;
 mod event;
 mod frame;
@@ -41,9 +47,11 @@ mod huffman;
 mod reader;
 mod response;
 mod static_table;
+mod table;
 
 pub use block::{Block, write_data_header};
 pub use connection::{Connection, Inflow};
+pub use dictionary::Dictionary;
 pub use error::{Code, Refusal};
 pub use event::Event;
 pub use hpack::{BadBlock, Field, Fields};

@@ -128,7 +128,7 @@ pub(crate) fn read_by_h2(bytes: &[u8]) -> Option<(u16, u64)> {
     let mut context = Context::from_waker(Waker::noop());
     let peer = Peer { bytes: bytes.to_vec(), at: 0, is_asked: false };
     let mut builder = h2::client::Builder::new();
-    builder.header_table_size(0).enable_push(false);
+    builder.enable_push(false);
     builder.initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
     let mut handshake = pin!(builder.handshake::<_, Bytes>(peer));
     let Poll::Ready(Ok((mut sender, connection))) = handshake.as_mut().poll(&mut context) else {
@@ -184,7 +184,7 @@ pub(crate) fn compare(bytes: &[u8]) {
     let stricter = matches!(
         ours,
         // `h2` takes any first frame that it does not know (RFC 9113, 3.4, wants SETTINGS), pseudo-fields
-        // of requests, 101 and content of a 204, and before SETTINGS are acknowledged a table of fields.
+        // of requests, 101 and content of a 204.
         Ended::Refused(Refusal::Flood | Refusal::NotHttp2) | Ended::Fault(_)
     );
     if !stricter {

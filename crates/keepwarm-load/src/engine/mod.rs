@@ -208,7 +208,7 @@ impl Engine {
             keeps_details: plan.keeps_rows()
                 || plan.keeps_addresses()
                 || !plan.expectations().is_empty(),
-            nap: Nap::new(),
+            nap: Nap::new(plan.streams()),
             tally: Tally::new(),
             seconds: Seconds::new(started),
             block: Block::new(),

@@ -8,7 +8,10 @@
 //! arrived meanwhile are read in one batch.
 //!
 //! The price is a response that is read late, so a nap is at most a [`SHARE`]th of the shortest
-//! service time lately seen. An open loop has instants to keep, and never naps.
+//! service time lately seen. With several streams on a connection it is a [`SHARE_OF_STREAMS`]th: a
+//! hundred streams keep a server busy for less than a thousand connections do, and some servers write
+//! each response by two calls, each of which would end a sleep. An open loop has instants to keep, and
+//! never naps.
 
 use std::time::Duration;
 
@@ -21,6 +24,9 @@ const SHORTEST: Duration = Duration::from_micros(10);
 
 /// Divides the shortest service time lately seen: a nap may add half a per cent to it.
 const SHARE: u64 = 200;
+
+/// The same with several streams on a connection: a nap may add two per cent, and adds one on average.
+const SHARE_OF_STREAMS: u64 = 50;
 
 /// The most events, or responses, after which a nap is worthwhile. While a larger batch is handled,
 /// further ones arrive anyway. One event of HTTP/2 may bring the responses of many streams.
@@ -36,11 +42,13 @@ pub(super) struct Nap {
     shortest_ns: u64,
     /// Responses since the last decision.
     responses: usize,
+    share: u64,
 }
 
 impl Nap {
-    pub(super) fn new() -> Self {
-        Self { shortest_ns: u64::MAX, responses: 0 }
+    pub(super) fn new(streams: usize) -> Self {
+        let share = if streams > 1 { SHARE_OF_STREAMS } else { SHARE };
+        Self { shortest_ns: u64::MAX, responses: 0, share }
     }
 
     /// Takes a service time into account.
@@ -59,7 +67,7 @@ impl Nap {
         if events == 0 || batch > SMALL_BATCH || self.shortest_ns == u64::MAX {
             return None;
         }
-        let nap = Duration::from_nanos(self.shortest_ns / SHARE).min(LONGEST);
+        let nap = Duration::from_nanos(self.shortest_ns / self.share).min(LONGEST);
         let gathered = in_flight as u128 * nap.as_nanos();
         (nap >= SHORTEST && gathered >= WORTH * u128::from(self.shortest_ns)).then_some(nap)
     }
@@ -77,7 +85,7 @@ mod tests {
     }
 
     fn after_many(service: Duration) -> Nap {
-        let mut nap = Nap::new();
+        let mut nap = Nap::new(1);
         for _ in 0..10 {
             nap.saw(service);
         }
@@ -100,9 +108,21 @@ mod tests {
         }
     }
 
+    /// A server that is busy with a hundred streams for 1 ms.
+    #[test]
+    fn streams_allow_longer_naps() {
+        for (streams, expected) in [(1, None), (100, Some(MS / 50))] {
+            let mut nap = Nap::new(streams);
+            nap.saw(MS);
+            decide_anew(&mut nap);
+            assert_eq!(nap.after(1, 100), expected, "{streams}");
+            assert_eq!(nap.after(1, 99), None, "it would gather less than two");
+        }
+    }
+
     #[test]
     fn no_nap_with_little_to_gather() {
-        assert_eq!(Nap::new().after(1, 1000), None);
+        assert_eq!(Nap::new(1).after(1, 1000), None);
         // With a slow server and ten connections the next response is far away.
         assert_eq!(after_many(100 * MS).after(1, 10), None);
     }

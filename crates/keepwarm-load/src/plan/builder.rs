@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use keepwarm_http2::Block;
+use keepwarm_http2::Dictionary;
 
 use super::csv::Tables;
-use super::http2::encode;
+use super::http2::encode_kept;
 use super::order;
 use super::request::{self, Prepared, RequestParts, Start};
 use super::share::Share;
@@ -434,8 +434,16 @@ impl PlanBuilder {
         let tables = std::mem::take(&mut self.tables);
         let (rows, row_of) = order::rows(&specs);
         let order = order::order(&specs)?;
-        let prepare = |(spec, row)| self.prepare(spec, row, &target, &tables);
-        let prepared = specs.iter().zip(row_of).map(prepare).collect::<Result<_, _>>()?;
+        let mut kept = Dictionary::default();
+        let prepare = |(spec, row)| self.prepare(spec, row, &target, &tables, &mut kept);
+        let prepared = specs.iter().zip(row_of).map(prepare).collect::<Result<Vec<_>, _>>()?;
+        let shorten = |mut request: Prepared| {
+            if let Some((block, _)) = &mut request.encoded {
+                block.shorten(&kept);
+            }
+            request
+        };
+        let prepared = prepared.into_iter().map(shorten).collect();
         let tls = target
             .secure
             .then(|| self.tls.plan(without_zone(&target.host), self.streams.is_some()))
@@ -525,6 +533,7 @@ impl PlanBuilder {
         row: usize,
         target: &Target,
         tables: &Tables,
+        kept: &mut Dictionary,
     ) -> Result<Prepared, PlanError> {
         let parts = RequestParts {
             method: &spec.method,
@@ -546,11 +555,7 @@ impl PlanBuilder {
         };
         let scheme = if target.secure { "https" } else { "http" };
         let encoded = match &usual.start {
-            Start::Fixed(start) if self.streams.is_some() => {
-                let mut block = Block::new();
-                let head = encode(start, scheme, &mut block);
-                Some((block, head))
-            }
+            Start::Fixed(start) if self.streams.is_some() => Some(encode_kept(start, scheme, kept)),
             _ => None,
         };
         Ok(Prepared { is_head: spec.method == "HEAD", row, usual, encoded, last })

@@ -1,7 +1,7 @@
 //! Requests in the form of HTTP/2, made from their form of HTTP/1.1. Owns the pseudo-fields (RFC
 //! 9113, section 8.3.1); the bytes are `keepwarm-http2`'s.
 
-use keepwarm_http2::Block;
+use keepwarm_http2::{Block, Dictionary};
 
 /// Encodes the head at the start of `message` into `block`. Returns its length: the body follows.
 ///
@@ -9,23 +9,39 @@ use keepwarm_http2::Block;
 /// of the form `Name: value`, an empty line, each behind CR LF.
 pub(crate) fn encode(message: &[u8], scheme: &str, block: &mut Block) -> usize {
     block.clear();
+    list(message, scheme, |name, value| block.push(name, value))
+}
+
+/// Same as [`encode`] for a head that does not change, whose fields the server is to keep.
+pub(crate) fn encode_kept(
+    message: &[u8],
+    scheme: &str,
+    dictionary: &mut Dictionary,
+) -> (Block, usize) {
+    let mut block = Block::new();
+    let length = list(message, scheme, |name, value| block.push_kept(name, value, dictionary));
+    (block, length)
+}
+
+/// Passes the fields of the head at the start of `message` to `push`, and returns its length.
+fn list(message: &[u8], scheme: &str, mut push: impl FnMut(&[u8], &[u8])) -> usize {
     let line = position(message, b"\r\n");
     let request = &message[..line];
     let method = request.iter().position(|byte| *byte == b' ').unwrap_or(0);
     let path = &request[(method + 1).min(line)..];
     let path = path.strip_suffix(b" HTTP/1.1").unwrap_or(path);
-    block.push(b":method", &request[..method]);
-    block.push(b":scheme", scheme.as_bytes());
+    push(b":method", &request[..method]);
+    push(b":scheme", scheme.as_bytes());
     let authority = fields(message, line).find(|(name, _)| name.eq_ignore_ascii_case(b"host"));
     if let Some((_, value)) = authority {
-        block.push(b":authority", value);
+        push(b":authority", value);
     }
-    block.push(b":path", path);
+    push(b":path", path);
     let mut length = line + 2;
     for (name, value) in fields(message, line) {
         length += name.len() + 2 + value.len() + 2;
         if !name.eq_ignore_ascii_case(b"host") {
-            block.push(name, value);
+            push(name, value);
         }
     }
     length + 2

@@ -121,7 +121,8 @@ impl ClientBuilder {
     /// is the cause of an error at [`Stage::Connect`](crate::Stage::Connect). The settings of TCP
     /// ([`tcp_keepalive`](ClientBuilder::tcp_keepalive),
     /// [`tcp_user_timeout`](ClientBuilder::tcp_user_timeout)) do not apply to its streams, and a
-    /// [`resolver`](ClientBuilder::resolver) beside it is refused.
+    /// [`resolver`](ClientBuilder::resolver) beside it is refused. A stream that is tokio's `TcpStream`
+    /// gets `TCP_NODELAY`, without which HTTP/2 is slow over long ways.
     ///
     /// A client has one connector, and clients share no connections: so a connection of one
     /// connector never serves a request of another.

@@ -110,7 +110,7 @@ impl ClientBuilder {
     }
 
     /// Limits the bytes of response bodies that may lie unread on one HTTP/2 connection: its window.
-    /// One body has at most 4 MiB of it, so that a body that is not read holds no other up. Where
+    /// One body has at most 6 MiB of it, so that a body that is not read holds no other up. Where
     /// bodies that are not read fill the whole window, all of the connection's responses wait until
     /// some of it is read. Go: 1 GiB.
     ///

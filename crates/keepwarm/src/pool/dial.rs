@@ -107,12 +107,18 @@ fn spawn(
     let span = DialSpan::new(origin.name());
     runtime.spawn(span.around(async move {
         let result = tokio::select! {
-            result = establish(&permit.origin) => result,
+            result = dial(&permit.origin) => result,
             _ = aborted => Err(Error::failed(Stage::Connect, "the client has shut down")),
         };
         let name = Arc::clone(permit.origin.name());
         permit.end(result.map_err(|error| error.at(&name)));
     }));
+}
+
+/// Dials, after the pause that the server has asked for, if any.
+async fn dial(origin: &Arc<Origin>) -> Result<(Brought, Option<IpAddr>)> {
+    origin.calm().wait().await;
+    establish(origin).await
 }
 
 /// A connection that a dial has brought.

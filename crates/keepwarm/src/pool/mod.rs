@@ -10,6 +10,7 @@
 //! | `origins` | the map of all origins of a client |
 //! | `lease` | a connection on loan: returns or closes it exactly once |
 //! | `stream_lease` | a stream of a shared connection on loan, and what such a connection says |
+//! | `calm` | the pause before a dial that a server asks for |
 //! | `dial` | establishing a connection, in a task of the pool |
 //! | `freshness` | which addresses a name has lost |
 //! | `keeper` | the task that inspects idle sockets, and closes expired connections |
@@ -17,6 +18,7 @@
 //! | `connection_limit`, `idle_limit` | limits on all origins together |
 //! | `retry_budget` | how many requests may be sent a second time |
 
+pub(crate) mod calm;
 pub(crate) mod closing;
 pub(crate) mod connection_limit;
 pub(crate) mod dial;

@@ -103,6 +103,10 @@ impl Listener for SharedListener {
         self.with(|origin| origin.draining(self.connection, reason, closer));
     }
 
+    fn calm(&self) {
+        self.with(|origin| origin.calm().ask());
+    }
+
     fn suspect(&self) {
         self.with(|origin| origin.suspect(self.connection));
     }

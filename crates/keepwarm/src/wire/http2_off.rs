@@ -25,6 +25,7 @@ use crate::error::{BoxError, Error, Result, Stage};
 pub(crate) trait Listener: Send + Sync {
     fn resized(&self, streams: u32);
     fn draining(&self, reason: CloseReason, closer: Closer);
+    fn calm(&self);
     fn suspect(&self);
     fn trusted(&self);
     fn ended(&self, reason: CloseReason, closer: Closer);

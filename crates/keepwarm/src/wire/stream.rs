@@ -1,5 +1,6 @@
 //! The stream of a connection: a socket, TLS on a socket, or a stream of the caller's own.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -50,8 +51,13 @@ impl Stream {
         }
     }
 
-    /// Wraps a stream whose code is not ours.
+    /// Wraps a stream whose code is not ours. A socket of TCP sends at once, as all of Go's do: held back
+    /// until the last bytes are acknowledged (Nagle), a frame that widens a window costs a round trip.
     pub(crate) fn foreign(stream: impl Io + 'static) -> Self {
+        if let Some(socket) = (&stream as &dyn Any).downcast_ref::<TcpStream>() {
+            // A socket that has ended already says so at its first use.
+            let _ = socket.set_nodelay(true);
+        }
         Self::boxed(Foreign(Some(stream)))
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use keepwarm::{CloseReason, Stage};
 use keepwarm_testkit::scripted::{eventually, within};
+use tokio::time::Instant;
 
 use crate::peer::{
     CALM_DOWN, GOAWAY, INTERNAL_ERROR, MAX_STREAMS, NO_ERROR, REFUSED_STREAM, client, failure, get,
@@ -57,6 +58,43 @@ async fn unprocessed_streams_go_again_whatever_the_code() {
         assert_eq!(text(taken).await, "first", "{code}");
         assert_eq!(text(not_taken).await, "second", "{code}");
     }
+}
+
+/// A server that asks for calm gets no new connection at once, and later ones ever later.
+#[tokio::test(start_paused = true)]
+async fn calm_is_kept_before_the_next_dial() {
+    let (client, mut dials) = client(|builder| builder);
+    let first = get(&client);
+    let mut peer = dials.accept(&[]).await;
+    assert_eq!(peer.request().await, 1);
+    let mut again = vec![post(&client, "b")];
+    assert_eq!(peer.request().await, 3);
+    peer.say(1, "first").await;
+    assert_eq!(text(first).await, "first");
+    for tenths in [1, 2, 4] {
+        let begun = Instant::now();
+        peer.goaway(u32::from(tenths == 1), CALM_DOWN).await;
+        // Those that come meanwhile wait with it.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        again.push(post(&client, "c"));
+        let mut next = dials.accept(&[]).await;
+        let waited = begun.elapsed();
+        let pause = Duration::from_millis(100 * tenths);
+        assert!(waited >= pause && waited < pause + Duration::from_millis(50), "{waited:?}");
+        if tenths < 4 {
+            for _ in 0..again.len() {
+                next.request().await;
+            }
+        }
+        peer = next;
+    }
+    for _ in 0..again.len() {
+        peer.serve("calm").await;
+    }
+    for request in again {
+        assert_eq!(text(request).await, "calm");
+    }
+    assert_eq!(client.stats().total.opened, 4, "one dial each time");
 }
 
 /// The peer said which streams it has taken, and then cut them: only what is idempotent goes again.

@@ -75,6 +75,25 @@ async fn connector_is_called_once_per_connection() {
     assert_eq!(told, [named, ("http://[::1]:7".to_owned(), "::1".to_owned(), 7)]);
 }
 
+/// Without that, a frame that widens a window of HTTP/2 would wait for a round trip.
+#[tokio::test]
+async fn sockets_of_a_connector_send_at_once() {
+    let server = Server::saying("at once");
+    let port = server.port();
+    let sockets = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&sockets);
+    let client = client(service_fn(move |_: Destination| {
+        let socket = std::net::TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+        socket.set_nonblocking(true).expect("set");
+        kept.lock().expect("no panic").push(socket.try_clone().expect("a descriptor"));
+        std::future::ready(TcpStream::from_std(socket))
+    }));
+    assert_eq!(exchange(&client, "http://nowhere.test/").await, "at once");
+    let sockets = sockets.lock().expect("no panic");
+    assert!(sockets.iter().all(|socket| socket.nodelay().expect("an option")));
+    assert_eq!(sockets.len(), 1);
+}
+
 /// Answers each request, as a server in this process: no socket is involved.
 async fn answer_all(mut stream: DuplexStream) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -99,7 +99,7 @@ impl Engine {
             (_, None) => unreachable!("a plan of HTTP/2 encodes its requests"),
         };
         stream.body = prepared.usual.outgoing(&stream.rendered).len() - stream.head;
-        block.write(&mut http2.out, id, stream.body == 0);
+        http2.connection.write_request(block, &mut http2.out, id, stream.body == 0);
         slot.current.written = http2.out.len() - before;
         stream.current = slot.current;
         if stream.body > 0 && stream.window > 0 {

@@ -37,6 +37,7 @@ use crate::observe::snapshot::Snapshot;
 use crate::observe::warnings;
 use crate::origin_key::{OriginKey, Scheme};
 use crate::policy::ClientPolicy;
+use crate::pool::calm::Calm;
 use crate::pool::closing::Closing;
 use crate::pool::connection_limit::ConnectionLimit;
 use crate::pool::idle_limit::IdleLimit;
@@ -89,6 +90,7 @@ pub(crate) struct Origin {
     shared: Arc<Shared>,
     state: Apart<Mutex<State>>,
     retries: RetryBudget,
+    calm: Calm,
     addresses: KnownAddresses,
     address_watch: AddressWatch,
     /// Held while connections are opened ahead.
@@ -270,6 +272,7 @@ impl Origin {
                 needs_http1: false,
             })),
             retries,
+            calm: Calm::default(),
             addresses: KnownAddresses::default(),
             address_watch: AddressWatch::new(),
             warming: Warming::default(),
@@ -307,6 +310,11 @@ impl Origin {
     /// Returns what is known of the addresses that dials connect to.
     pub(crate) fn addresses(&self) -> &KnownAddresses {
         &self.addresses
+    }
+
+    /// Returns the pauses before dials that the server has asked for.
+    pub(crate) const fn calm(&self) -> &Calm {
+        &self.calm
     }
 
     pub(crate) const fn warming(&self) -> &Warming {

@@ -74,6 +74,7 @@ impl Driver {
         if self.away.is_none()
             && let Poll::Ready(Err(error)) = probe.poll_ready(cx)
         {
+            self.http2.heed(&error);
             let (reason, closer) = match (error.is_go_away(), error.is_remote()) {
                 (true, true) => (CloseReason::GoAway, Closer::Server),
                 _ if error.reason().is_none() && !error.is_io() => {
@@ -156,6 +157,9 @@ impl Driver {
     }
 
     fn end_by(&mut self, error: Option<&h2::Error>) {
+        if let Some(error) = error {
+            self.http2.heed(error);
+        }
         if let (Some((reason, closer)), None) = (self.away, error) {
             // Its last stream has ended.
             return self.end(reason, closer);

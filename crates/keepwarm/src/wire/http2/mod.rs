@@ -20,8 +20,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::client::SendRequest;
+use h2::{Reason, RecvStream};
 use keepwarm_pool::{CloseReason, Closer};
 use tokio::time::Instant;
 
@@ -34,8 +34,9 @@ use super::peer::PeerFacts;
 use super::stream::Stream;
 use crate::error::{Error, Kind, Result, Stage};
 
-/// Window of one stream: bytes that its peer may send ahead of the reader. The same as Go's.
-const STREAM_WINDOW: u32 = 4 << 20;
+/// Window of one stream: bytes that its peer may send ahead of the reader. `h2` gives back what was read
+/// once it is a third of the window, so at least two thirds, Go's 4 MiB, can be used at any time.
+const STREAM_WINDOW: u32 = 6 << 20;
 /// Limit on the header list of a response, by the count of RFC 9113, 6.5.2.
 const MAX_HEADER_LIST: u32 = 1 << 20;
 /// The stream limit of a peer whose settings have not come.
@@ -53,6 +54,8 @@ pub(crate) trait Listener: Send + Sync {
     fn resized(&self, streams: u32);
     /// The connection takes no new request.
     fn draining(&self, reason: CloseReason, closer: Closer);
+    /// The peer asks for a pause before the next dial.
+    fn calm(&self);
     /// The peer may be gone.
     fn suspect(&self);
     /// The peer was heard.
@@ -79,6 +82,8 @@ struct Http2State {
     resets: VecDeque<Instant>,
     wants_ping: bool,
     is_doubted: bool,
+    /// The peer has asked for calm, and the pool was told.
+    is_calmed: bool,
     /// The end of a lone request's stream, which was read. Its drop wakes the task, and the task has
     /// nothing to do then: so the next request drops it, beside what it hands over itself.
     parked: Option<RecvStream>,
@@ -133,6 +138,7 @@ pub(crate) async fn start(stream: Stream, peer: PeerFacts, max_unread: u32) -> R
         resets: VecDeque::new(),
         wants_ping: false,
         is_doubted: false,
+        is_calmed: false,
         parked: None,
     };
     let http2 = Arc::new(Http2 {
@@ -257,6 +263,17 @@ impl Http2 {
             self.tell(|pool| pool.suspect());
         }
         self.shared.task.wake_task();
+    }
+
+    /// Tells the pool, once, if the peer has ended the connection because its client does too much. Called
+    /// before the failure leads to another dial.
+    fn heed(&self, error: &h2::Error) {
+        let asks = error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
+            && error.is_go_away()
+            && error.is_remote();
+        if asks && !std::mem::replace(&mut self.lock().is_calmed, true) {
+            self.tell(|pool| pool.calm());
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Http2State> {

@@ -47,6 +47,7 @@ const GONE: &str = "the server answered nothing for 10 s, not even a ping";
 
 impl StreamFailure {
     fn of(error: h2::Error, http2: &Http2, stream: u32) -> Self {
+        http2.heed(&error);
         match error.reason() {
             Some(_) if error.is_go_away() && error.is_remote() => Self::Unprocessed,
             Some(Reason::REFUSED_STREAM) if error.is_reset() && error.is_remote() => {
@@ -160,8 +161,13 @@ impl Http2Stream {
     ) -> Result<(), Body> {
         let mut noop = Context::from_waker(std::task::Waker::noop());
         let Some((mut sender, parked)) = self.http2.sender() else { return Err(body) };
-        if !matches!(sender.poll_ready(&mut noop), Poll::Ready(Ok(()))) {
-            return Err(body);
+        match sender.poll_ready(&mut noop) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => {
+                self.http2.heed(&error);
+                return Err(body);
+            }
+            Poll::Pending => return Err(body),
         }
         let ends = body.is_end_stream();
         let send = || {
