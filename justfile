@@ -70,6 +70,10 @@ bench-closing *ARGS:
 truth *WORDS:
     KEEPWARM_TRUTH_ONLY="{{WORDS}}" cargo test -p keepwarm-cli --test truth all_situations -- --ignored --nocapture
 
+# How wide the bounds of requests a connection are, for bodies of 0 to 1 MiB both ways and losses up to 5 %; takes root
+widths:
+    KEEPWARM_WIDTHS=1 cargo test -p keepwarm-sockets --test requests bounds -- --nocapture
+
 # How often a finding names a cause of a random mixture, by confidence
 calibrate MIXTURES="200" SEED="1":
     KEEPWARM_TRUTH_MIXTURES={{MIXTURES}} KEEPWARM_TRUTH_SEED={{SEED}} cargo test -p keepwarm-cli --test truth of_mixtures -- --ignored --nocapture

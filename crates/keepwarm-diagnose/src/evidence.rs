@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::knowledge::Runtime;
 use crate::thresholds::{
-    DOMINANT, LONGEST_FAREWELL_MS, MET_IDLE, SILENT_MS, SILENT_RETRIES, SOME_TIMEOUT_MS, TIMEOUT_MS,
+    CLUSTERED, DOMINANT, KNOWN_CLOSERS, LONGEST_FAREWELL_MS, MET_IDLE, SILENT_MS, SILENT_RETRIES,
+    SOME_TIMEOUT_MS, TIMEOUT_MS,
 };
 use crate::{MissingEvidence, ResetReasons};
 
@@ -161,6 +162,8 @@ pub struct Evidence {
     pub established: u64,
     /// Most connections in ESTABLISHED that a dump met; 0 where none did.
     pub most_established: u64,
+    /// Connections in ESTABLISHED that dumps met, in the median; `None` where none did.
+    pub usual_established: Option<u64>,
     /// For a client: true if the process of the connections that stay open also closed the others,
     /// false if other processes did; `None` where no trace shows it.
     pub keeper_closes: Option<bool>,
@@ -279,6 +282,8 @@ pub struct LoadKnowledge {
     pub responses_said_close: u64,
     /// True if the load's own requests said `Connection: close`.
     pub requests_said_close: bool,
+    /// Requests after which the load closes a connection, if it was told to.
+    pub own_limit: Option<u64>,
     /// Meaning of the data segments that the kernel counted.
     pub requests: RequestCount,
 }
@@ -417,10 +422,11 @@ impl Evidence {
         if closer == self.side { self.closed_locally() } else { self.closed_remotely() }
     }
 
-    /// Returns the share of the closes with a known closer that `closer` began, if they are most.
+    /// Returns the share of the closes with a known closer that `closer` began, if they are half of all or
+    /// more: behind TLS an RST may hide who closed first. A finding is as sure as its share of all closes.
     pub(crate) fn share_of_known_closed_by(&self, closer: Side) -> f64 {
         let known = self.closed() - self.unclassified;
-        if share(known, self.closed()) >= DOMINANT {
+        if share(known, self.closed()) >= KNOWN_CLOSERS {
             share(self.closed_by(closer), known)
         } else {
             self.share_closed_by(closer)
@@ -496,9 +502,13 @@ impl Evidence {
         self.closed() / 2 >= open
     }
 
-    /// Returns true if connections behind a handshake idled for a while before a farewell.
+    /// Returns true if connections behind a handshake idled for a while before a farewell: dumps met them
+    /// idle, or they lived for about one time, as a timeout makes them, and next to none was met waiting.
     pub(crate) fn idled_before_farewell(&self) -> bool {
-        self.messages.may_have_handshake() && self.was_met_idle()
+        let age = self.lifetime.filter(|age| age.common_share >= CLUSTERED);
+        let lived_alike = age.is_some_and(|age| age.common_ms >= TIMEOUT_MS)
+            && share(self.met_waiting, self.closed()) < MET_IDLE;
+        self.messages.may_have_handshake() && (self.was_met_idle() || lived_alike)
     }
 
     /// Returns the idle milliseconds from which a close looks like a timeout where the times differ: the

@@ -9,10 +9,14 @@ use std::time::Duration;
 
 /// Smallest share of all closes at which one closer, or one kind of close, dominates.
 pub(crate) const DOMINANT: f64 = 0.8;
+/// Smallest share of the closes with a known closer from which these speak for the others.
+pub(crate) const KNOWN_CLOSERS: f64 = 0.5;
 /// Smallest share that counts as "nearly all": a few exceptions are allowed.
 pub(crate) const NEARLY_ALL: f64 = 0.95;
 /// Smallest number of closes for which a cause is named.
 pub(crate) const ENOUGH_CLOSES: u64 = 30;
+/// Smallest number of closes after one idle time that makes another finding less sure.
+pub(crate) const SOME_CLOSES: u64 = 5;
 /// Smallest share of the closes with one symptom at which that symptom is named as a cause.
 pub(crate) const WORTH_A_CAUSE: f64 = 0.1;
 /// Requests per connection from which an occasional close is not churn.
@@ -274,5 +278,7 @@ pub(crate) const QUEUE_GROWS: f64 = 0.7;
 pub(crate) const MET_REQUESTS: f64 = 0.8;
 /// D4 after a time that is shorter than any default.
 pub(crate) const SHORT_TIME: f64 = 0.8;
+/// Healthy, by connections that were opened at once and stay: a batch may have left them.
+pub(crate) const OPENED_AT_ONCE: f64 = 0.6;
 /// Healthy streams.
 pub(crate) const STREAMS: f64 = 0.8;

@@ -73,6 +73,7 @@ fn load(dice: &mut Dice) -> LoadKnowledge {
         closed_at_end: pick(dice, &COUNTS),
         responses_said_close: pick(dice, &COUNTS),
         requests_said_close: dice.roll(4) == 0,
+        own_limit: (dice.roll(4) == 0).then(|| pick(dice, &COUNTS)),
         requests: pick(dice, &[RequestCount::Segments, RequestCount::Encrypted, exact, streams]),
     }
 }
@@ -144,6 +145,7 @@ fn evidence(dice: &mut Dice) -> Evidence {
         met_idle: pick(dice, &COUNTS),
         lifetime: maybe(dice, idle),
         most_established: pick(dice, &COUNTS),
+        usual_established: pick(dice, &[None, Some(0), Some(30), Some(u64::MAX)]),
         keeper_closes: maybe(dice, |dice| dice.roll(2) == 0),
         idle_local: maybe(dice, idle),
         idle_remote: maybe(dice, idle),

@@ -13,6 +13,7 @@ const LOAD: LoadKnowledge = LoadKnowledge {
     closed_at_end: 0,
     responses_said_close: 0,
     requests_said_close: false,
+    own_limit: None,
     requests: RequestCount::Segments,
 };
 
@@ -107,6 +108,37 @@ fn load_tells_a_new_pool_from_a_leak() {
     has_code(&Evidence { load: None, ..filled.clone() }, "D1");
     let leak = Evidence { opened: 1000, alive: 1000, requests: requests(1000, 1000, 1), ..filled };
     has_code(&leak, "D1");
+}
+
+#[test]
+fn limit_of_a_load_is_its_own() {
+    let limited = |by_client, by_server, own_limit| {
+        first(&Evidence {
+            requests: requests(500_000, 10_000, 50),
+            load: Some(LoadKnowledge { own_limit, ..LOAD }),
+            ..one_each(by_client, by_server)
+        })
+    };
+    let advice = |found: Finding| found.advice.unwrap_or_default();
+    let own = limited(10_000, 0, Some(50));
+    assert_eq!(own.cause, Cause::RequestLimit { limit: 50 });
+    assert!(advice(own).contains("--requests-per-connection"));
+    let of_server = advice(limited(0, 10_000, Some(50)));
+    assert!(of_server.contains("keepalive_requests"), "{of_server}");
+    let of_either = advice(limited(10_000, 0, None));
+    assert!(of_either.starts_with("the client closes first"), "{of_either}");
+}
+
+#[test]
+fn limit_beside_failed_connects_may_be_restarts() {
+    let seen = Evidence {
+        requests: requests(500_000, 10_000, 50),
+        connect_failed: 300,
+        load: None,
+        ..one_each(0, 10_000)
+    };
+    let found = judge(&seen).into_iter().find(|one| one.code == "D5").unwrap();
+    assert!(found.confidence < 0.9 && found.summary.contains("restarts"), "{found:?}");
 }
 
 #[test]

@@ -304,6 +304,16 @@ fn streams_are_no_leak() {
         is_not(&streams(count, 4 * count - 1), "healthy");
     }
     is(&streams(1000, 1000), "D1");
+    // Half of the dumps met half of them: one is opened for each request.
+    is(&Evidence { usual_established: Some(500), ..streams(1000, 1000) }, "D1");
+    let at_once = Evidence {
+        usual_established: Some(990),
+        window: Duration::from_secs(10),
+        ..streams(1000, 1000)
+    };
+    let found = is(&at_once, "healthy");
+    assert!(found.confidence < 0.9 && found.summary.contains("at about one time"), "{found:?}");
+    is(&Evidence { window: Duration::from_secs(2), ..at_once }, "mixed");
     // One of twenty that closes is a stream that ended.
     is(&Evidence { local_fin: 2, ..streams(40, 400) }, "healthy");
     is_not(&Evidence { local_fin: 3, ..streams(40, 400) }, "healthy");

@@ -65,8 +65,12 @@ fn beside_two() -> Evidence {
 #[test]
 fn closes_beside_a_pool_may_be_a_stranger() {
     is_doubted(&beside_two(), "D2", "(D1)");
-    let nine = requests(1, 1000).map(|all| Requests { max: 9, ..all });
-    is_sure(&Evidence { closed_requests: nine, ..beside_two() }, "D2");
+    let up_to_nine = |common_share| Evidence {
+        closed_requests: requests(1, 1000).map(|all| Requests { max: 9, common_share, ..all }),
+        ..beside_two()
+    };
+    is_sure(&up_to_nine(0.7), "D2");
+    is_doubted(&up_to_nine(0.97), "D2", "(D1)");
     is_sure(&Evidence { closed_requests: None, ..beside_two() }, "D2");
     let go = Some(Runtime { kind: Kind::Go, version: None });
     let own = Evidence { keeper_closes: Some(true), ..beside_two() };

@@ -179,7 +179,10 @@ fn d6_takes_orderly_closes_at_once() {
     is(&by_server(0, 1.0), "D6");
     is(&Evidence { local_fin: 400, remote_fin: 600, ..by_server(0, 1.0) }, "D6");
     is_not(&Evidence { remote_fin: 0, remote_rst: 1000, ..by_server(0, 1.0) }, "D6");
-    is_not(&Evidence { remote_fin: 700, unclassified: 300, ..by_server(0, 1.0) }, "D6");
+    let of_known = Evidence { remote_fin: 700, unclassified: 300, ..by_server(0, 1.0) };
+    is(&of_known, "D6");
+    assert!(first(&of_known).confidence < 0.7, "as sure as its share of all closes");
+    is_not(&Evidence { remote_fin: 490, unclassified: 510, ..by_server(0, 1.0) }, "D6");
     is_not(&by_server(2_000, 0.1), "D6");
     is(&by_server(1_999, 0.1), "D6");
 }

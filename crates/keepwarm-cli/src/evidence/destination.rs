@@ -87,6 +87,7 @@ pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context)
         alive: one.alive,
         established: one.established,
         most_established: one.established_seen.max().map_or(0, u64::from),
+        usual_established: one.established_seen.quantile(0.5).map(u64::from),
         keeper_closes: keeper_closes(one),
         idle_set: idle_set(one).or_else(|| left_by_load(one, report).filter(|_| load.is_some())),
         close_wait: one.close_wait,

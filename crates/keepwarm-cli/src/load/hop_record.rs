@@ -39,6 +39,8 @@ pub(crate) struct Target {
     pub(crate) says_close: bool,
     /// Connections that the load closed because the response said `Connection: close`.
     pub(crate) said_close: u64,
+    /// Requests after which the load closes a connection, if it was told to.
+    pub(crate) own_limit: Option<u64>,
     /// Requests on these connections, where the load speaks TLS or HTTP/2 with the target.
     pub(crate) by_ledger: Option<Carried>,
     /// The most requests at once on one connection, in HTTP/2.
@@ -66,6 +68,7 @@ impl OwnLoad {
                 still_open: record.connections.still_open,
                 says_close: !record.settings.keep_alive,
                 said_close: said_close(record),
+                own_limit: record.settings.requests_per_connection,
                 by_ledger: (record.settings.is_https() || record.settings.streams.is_some())
                     .then(|| Carried::of(record)),
                 streams: record
@@ -126,6 +129,7 @@ impl Hop<'_> {
             closed_at_end: 0,
             responses_said_close: own.map_or(0, |target| target.said_close),
             requests_said_close: own.is_some_and(|target| target.says_close),
+            own_limit: own.and_then(|target| target.own_limit),
             requests: match (own.and_then(|target| target.by_ledger), own) {
                 (Some(carried), Some(target)) if target.opened == self.account.opened => {
                     match target.streams {
@@ -341,9 +345,17 @@ mod tests {
 
     fn load(by_ledger: Option<Carried>, opened: u64) -> OwnLoad {
         let (says_close, said_close) = (false, 0);
-        let (still_open, streams) = (3, None);
-        let target =
-            Target { port: 443, opened, still_open, says_close, said_close, by_ledger, streams };
+        let (still_open, streams, own_limit) = (3, None, None);
+        let target = Target {
+            port: 443,
+            opened,
+            still_open,
+            says_close,
+            said_close,
+            own_limit,
+            by_ledger,
+            streams,
+        };
         OwnLoad { concurrency: 3, elapsed: Duration::from_secs(1), target: Some(target) }
     }
 

@@ -1,5 +1,6 @@
 //! Cells that are known to be wrong, as `known_wrong.txt` has them: `MECHANISM SITUATION SIDE VIEW
-//! ASPECT`, and a question mark behind an aspect that is right in some runs.
+//! ASPECT`, and a question mark behind an aspect that is right in some runs. Behind a `#` stands why it
+//! is not cured.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -18,7 +19,16 @@ type Marks<'a> = BTreeMap<&'a str, bool>;
 
 fn read(text: &str) -> Marks<'_> {
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-    lines.map(|line| (line.trim_end_matches('?'), line.ends_with('?'))).collect()
+    let marks = lines.map(|line| line.split_once('#').map_or(line, |(mark, _)| mark).trim_end());
+    marks.map(|mark| (mark.trim_end_matches('?'), mark.ends_with('?'))).collect()
+}
+
+/// Returns the reason that stands behind a mark, with its `#`.
+fn reason<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (before, reason) = line.split_once('#')?;
+        (before.trim_end().trim_end_matches('?') == mark.trim_end_matches('?')).then_some(reason)
+    })
 }
 
 fn text() -> String {
@@ -159,6 +169,11 @@ fn save(mut marks: Vec<String>, text: &str) {
     let number = |mark: &String| mark.split(' ').next().and_then(|one| one.parse::<u8>().ok());
     marks.sort_by_key(|mark| (number(mark), mark.clone()));
     marks.dedup();
+    for mark in &mut marks {
+        if let Some(reason) = reason(text, mark) {
+            *mark = format!("{mark:<52} #{reason}");
+        }
+    }
     let head: String =
         text.lines().filter(|line| line.starts_with('#')).map(|line| format!("{line}\n")).collect();
     std::fs::write(file(), format!("{head}{}\n", marks.join("\n"))).unwrap();

@@ -213,11 +213,15 @@ pub enum Situation {
     PeerSilent,
     /// Connections end by SO_LINGER 0, of ports that are not known.
     ResetsOnPurposeOnHost,
+    /// The client closes after a number of requests.
+    ClientClosesAtLimit,
+    /// A load closes after the number of requests that it was told.
+    LoadClosesAtLimit,
 }
 
 impl Situation {
     /// Every situation.
-    pub const ALL: [Situation; 13] = [
+    pub const ALL: [Situation; 15] = [
         Situation::BodiesUnreadOnHost,
         Situation::ServerCloses,
         Situation::ConnectsFail,
@@ -231,6 +235,8 @@ impl Situation {
         Situation::GivenUp,
         Situation::PeerSilent,
         Situation::ResetsOnPurposeOnHost,
+        Situation::ClientClosesAtLimit,
+        Situation::LoadClosesAtLimit,
     ];
 
     /// Returns the situation in a few words, for the page of its finding.
@@ -250,6 +256,8 @@ impl Situation {
             Situation::GivenUp => "requests are given up",
             Situation::PeerSilent => "the peer is silent",
             Situation::ResetsOnPurposeOnHost => "resets on purpose on this host",
+            Situation::ClientClosesAtLimit => "the client closes at the limit",
+            Situation::LoadClosesAtLimit => "a load closes at its own limit",
         }
     }
 }

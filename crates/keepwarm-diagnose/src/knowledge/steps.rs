@@ -98,6 +98,20 @@ pub const STEPS: &[Step] = &[
         source::TCP_MAN,
     ),
     step(
+        Situation::ClientClosesAtLimit,
+        "D5",
+        "the client closes first: look for its own limit of requests a connection; where it has none, \
+         the answer says Connection: close, and the limit is the server's",
+        source::HTTP_CONNECTIONS,
+    ),
+    step(
+        Situation::LoadClosesAtLimit,
+        "D5",
+        "nothing at the server: the load closes each connection itself, as --requests-per-connection \
+         says; leave that out, or raise it",
+        source::HTTP_CONNECTIONS,
+    ),
+    step(
         Situation::ResetsOnPurposeOnHost,
         "D8",
         "look for the checks of a load balancer on this host, and for clients with SO_LINGER 0; level \

@@ -6,8 +6,8 @@ use crate::evidence::{Evidence, PolledEvidence, Requests, Side, share};
 use crate::finding::{Cause, Finding};
 use crate::knowledge::clients_with_idle_set;
 use crate::thresholds::{
-    AT_ONCE_MS, CARRIED_BY_KEPT, DOMINANT, KNOWN_IDLE_SET, LARGEST_NAMED_IDLE, ONE_REQUEST,
-    POOL_OR_STRANGER, UNKNOWN_IDLE_SET, UNKNOWN_IDLE_SET_POLLED,
+    AT_ONCE_MS, CARRIED_BY_KEPT, DOMINANT, INTRODUCED, KNOWN_IDLE_SET, LARGEST_NAMED_IDLE,
+    ONE_REQUEST, POOL_OR_STRANGER, UNKNOWN_IDLE_SET, UNKNOWN_IDLE_SET_POLLED,
 };
 use crate::words::{counted, thousands};
 
@@ -18,6 +18,11 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
     let at_once =
         seen.idle_before_close_by(Side::Client).is_some_and(|idle| idle.p50_ms <= AT_ONCE_MS);
     if by_client < DOMINANT || !at_once || seen.idled_before_farewell() {
+        return None;
+    }
+    // One request behind an introduction each, and none stays: there is no pool.
+    let keeps_none = seen.established == 0 && seen.idle_set.is_none();
+    if keeps_none && seen.messages.may_have_handshake() && requests.max <= INTRODUCED {
         return None;
     }
     // During a burst, the number open is not the number that may idle.
@@ -55,9 +60,11 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
     Some(finding(seen, Cause::IdlePoolTooSmall { idle }, confidence, summary))
 }
 
-/// Returns true if no closed connection carried more than most did.
+/// Returns true if no closed connection carried more than most did, but for a few.
 fn closed_carried_alike(seen: &Evidence, requests: &Requests) -> bool {
-    seen.closed_requests.is_some_and(|closed| closed.max <= requests.common)
+    let is_alike =
+        |closed: Requests| closed.max <= requests.common || closed.common_share >= DOMINANT;
+    seen.closed_requests.is_some_and(is_alike)
 }
 
 /// Returns true if a few connections stay and carry what the others do not: a closed one did not

@@ -6,7 +6,7 @@ use crate::finding::{Cause, Finding};
 use crate::knowledge::servers_with_idle_timeout;
 use crate::thresholds::{
     CLUSTERED, DOMINANT, ENOUGH_CLOSES, FAILED_REQUESTS, MET_REQUESTS, NO_COMMON_TIME, SHORT_TIME,
-    SHORT_TIMEOUT_MS, TIMEOUT_MS, WORTH_A_CAUSE,
+    SHORT_TIMEOUT_MS, SOME_CLOSES, TIMEOUT_MS, WORTH_A_CAUSE,
 };
 use crate::words::{millis, percent, thousands};
 
@@ -19,7 +19,7 @@ pub(super) fn after_common_time(seen: &Evidence) -> Option<Finding> {
     let alike = idle.common_share + late >= CLUSTERED && idle.common_ms >= TIMEOUT_MS;
     // No program has such a default, but a setting may: nearly all closes have to agree.
     let short = idle.common_share >= DOMINANT && idle.common_ms >= SHORT_TIMEOUT_MS;
-    if !(alike || short) || by_server < DOMINANT {
+    if !(alike || short) || seen.share_of_known_closed_by(Side::Server) < DOMINANT {
         return None;
     }
     let mut summary = format!(
@@ -40,6 +40,15 @@ pub(super) fn after_common_time(seen: &Evidence) -> Option<Finding> {
     let confidence = by_server.min(idle.common_share + late).min(1.0) * sure * certainty;
     let cause = Cause::ServerTimeout { idle_ms: Some(idle.common_ms) };
     Some(finding(seen, cause, confidence, summary))
+}
+
+/// Returns the idle milliseconds after which the server closed, if that is how most connections ended,
+/// however few they are.
+pub(super) fn common_time(seen: &Evidence) -> Option<u32> {
+    let idle = seen.idle_before_close_by(Side::Server).filter(|idle| idle.closes >= SOME_CLOSES)?;
+    let alike = idle.common_share >= CLUSTERED && idle.common_ms >= SHORT_TIMEOUT_MS;
+    let closed_most = seen.share_of_known_closed_by(Side::Server) >= CLUSTERED;
+    (alike && closed_most).then_some(idle.common_ms)
 }
 
 /// Names the servers that close after this time by default: only those that the server may be.

@@ -3,10 +3,11 @@
 use super::{d11_expiry, finding, one_request_each};
 use crate::evidence::{Evidence, Messages, Requests, Side};
 use crate::finding::{Cause, Finding};
+use crate::knowledge::{Situation, next_step};
 use crate::thresholds::{
-    AT_ONCE_MS, BEHIND_INTRODUCTION, BOUNDED, CLUSTERED, DOMINANT, ENOUGH_CLOSES, INTRODUCED,
-    LARGE_LIMIT, LESS_SURE, LIMIT_OR_LIFETIME, LONGEST_FAREWELL_MS, NEARLY_ALL, ONE_REQUEST,
-    REPLACED_ONCE, SAME_LIMIT, UNKNOWN_CLOSER,
+    AT_ONCE_MS, BEHIND_INTRODUCTION, BOUNDED, CLUSTERED, DOMINANT, ENOUGH_CLOSES, FAILED_CONNECTS,
+    INTRODUCED, LARGE_LIMIT, LESS_SURE, LIMIT_OR_LIFETIME, LONGEST_FAREWELL_MS, NEARLY_ALL,
+    ONE_REQUEST, REPLACED_ONCE, SAME_LIMIT, UNKNOWN_CLOSER,
 };
 use crate::words::{percent, thousands};
 
@@ -65,11 +66,19 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
             thousands(seen.closed()),
             percent(requests.common_share),
             thousands(limit.into()),
-            if closer == Side::Server { "it has" } else { "one of the two has" }
+            match (closer, seen.load.and_then(|load| load.own_limit)) {
+                (Side::Server, _) => "it has",
+                (Side::Client, Some(_)) => "the load was told",
+                (Side::Client, None) => "one of the two has",
+            }
         );
         let (certainty, bound) = one_request_each::bounds(requests, seen);
         let mut summary = summary + &bound;
         let mut sure = if is_known { 1.0 } else { UNKNOWN_CLOSER };
+        let restarts = seen.connect_failed >= FAILED_CONNECTS;
+        if restarts {
+            summary.push_str("; or restarts of the server, for connects fail, too");
+        }
         if !is_round(limit) && lifetime_may_explain(seen) {
             sure = sure.min(LIMIT_OR_LIFETIME);
             summary.push_str("; or a lifetime of its connections, at a steady rate of requests (D11)");
@@ -85,9 +94,24 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
             Messages::WithHandshakePerhaps(_) => certainty * BEHIND_INTRODUCTION * LESS_SURE,
             _ => certainty * BEHIND_INTRODUCTION,
         };
-        let confidence = requests.common_share.min(sure) * certainty;
-        finding(seen, Cause::RequestLimit { limit }, confidence, summary)
+        let of_limit = if restarts { LESS_SURE } else { 1.0 };
+        let confidence = requests.common_share.min(sure) * certainty * of_limit;
+        let found = finding(seen, Cause::RequestLimit { limit }, confidence, summary);
+        Finding { advice: advice_to(closer, seen, found.advice), ..found }
     })
+}
+
+/// Returns the advice to the side that closes: a client has a limit of its own, or does as the server
+/// says.
+fn advice_to(closer: Side, seen: &Evidence, of_server: Option<String>) -> Option<String> {
+    if closer == Side::Server {
+        return of_server;
+    }
+    if seen.load.is_some_and(|load| load.own_limit.is_some()) {
+        return Some(next_step(Situation::LoadClosesAtLimit));
+    }
+    let step = next_step(Situation::ClientClosesAtLimit);
+    Some(of_server.map_or_else(|| step.clone(), |of_server| format!("{step}: {of_server}")))
 }
 
 /// Returns true if the number is one that people set.

@@ -4,7 +4,7 @@ use super::finding;
 use super::one_request_each::OneEach;
 use crate::evidence::{Evidence, LoadKnowledge, Side, share};
 use crate::finding::{Cause, Finding};
-use crate::thresholds::{DOMINANT, EITHER_SIDE, WORTH_A_CAUSE};
+use crate::thresholds::{DOMINANT, EITHER_SIDE, KNOWN_CLOSERS, WORTH_A_CAUSE};
 use crate::words::{percent, thousands};
 
 /// Finds orderly closes at once after one request each, by either side.
@@ -12,11 +12,13 @@ pub(super) fn judge(seen: &Evidence, each: &OneEach) -> Option<Finding> {
     let closed = seen.closed();
     let (by_client, by_server) =
         (seen.share_closed_by(Side::Client), seen.share_closed_by(Side::Server));
-    let by_fin = share(seen.local_fin + seen.remote_fin + seen.peer_said_farewell(), closed);
+    let fins = seen.local_fin + seen.remote_fin + seen.peer_said_farewell();
+    let known = closed - seen.unclassified;
+    let known_share = share(known, closed);
     let main = if by_server >= by_client { Side::Server } else { Side::Client };
     let idle = seen.idle_before_close_by(main);
     // A reset is not an orderly end of an exchange, and a late close is a timeout's.
-    if by_fin < DOMINANT || OneEach::is_late(idle) {
+    if share(fins, known) < DOMINANT || known_share < KNOWN_CLOSERS || OneEach::is_late(idle) {
         return None;
     }
     let said_by = seen.load.as_ref().and_then(|load| said_by(seen, load));
@@ -36,7 +38,8 @@ pub(super) fn judge(seen: &Evidence, each: &OneEach) -> Option<Finding> {
     );
     // The kernel's evidence does not show which side says it.
     let sure = if said_by.is_some() { 1.0 } else { EITHER_SIDE };
-    let confidence = each.share * sure * each.certainty * OneEach::punctuality(idle);
+    let of_known = if known_share >= DOMINANT { 1.0 } else { known_share };
+    let confidence = each.share * sure * of_known * each.certainty * OneEach::punctuality(idle);
     Some(finding(seen, Cause::ConnectionClose { said_by }, confidence, summary))
 }
 

@@ -5,8 +5,9 @@ use super::{d04_server_timeout, finding};
 use crate::evidence::{Evidence, Messages, PolledEvidence, RequestCount, Side, share};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
-    CLUSTERED, ENOUGH_CLOSES, FAILED_REQUESTS, INTRODUCED, LARGE_LIMIT, LIKELY, LIMITED, ONE_DUMP,
-    PILED_AT_MOST, SAME_LIMIT, UNREAD, USED_AGAIN, WELL_USED,
+    CLUSTERED, ENOUGH_CLOSES, FAILED_REQUESTS, INTRODUCED, LARGE_LIMIT, LIKELY, LIMITED,
+    LONG_ENOUGH, NEARLY_ALL, ONE_DUMP, OPENED_AT_ONCE, PILED_AT_MOST, SAME_LIMIT, UNREAD,
+    USED_AGAIN, WELL_USED,
 };
 use crate::words::{counted, is_or_are, millis, thousands, were};
 
@@ -44,6 +45,33 @@ pub(super) fn is_harmed(seen: &Evidence) -> bool {
         || (seen.stuck.count() > 0 && seen.stuck.is_lasting())
 }
 
+/// Returns true if connections were opened at once, and their number has stood since: half of the dumps
+/// met nearly all of them. Where each request opens one, half of the dumps meet half of them.
+pub(super) fn stands(seen: &Evidence) -> bool {
+    let grown = seen.established.saturating_sub(seen.alive_at_start);
+    let usual = seen.usual_established.map_or(0, |usual| usual.saturating_sub(seen.alive_at_start));
+    grown > 0 && share(usual, grown) >= NEARLY_ALL
+}
+
+/// Finds connections that were opened at once, each of which was answered, and stay, where next to none
+/// is closed.
+pub(super) fn opened_at_once(seen: &Evidence) -> Option<Finding> {
+    let stay = seen.closed().saturating_mul(WELL_USED) <= seen.alive;
+    let were_answered =
+        seen.open.is_some_and(|open| open.answers >= open.connections && open.connections > 0);
+    let holds = seen.load.is_none() && seen.window >= LONG_ENOUGH && stands(seen);
+    (holds && stay && were_answered && !is_harmed(seen)).then(|| {
+        let summary = format!(
+            "{} opened at about one time and kept since, {} of them answered; {} closed: a pool, or \
+             subscriptions whose server is silent (pools that a batch left open look the same)",
+            counted(seen.opened, "connection"),
+            thousands(seen.open.map_or(0, |open| open.connections)),
+            were(seen.closed())
+        );
+        finding(seen, Cause::Healthy, OPENED_AT_ONCE, summary)
+    })
+}
+
 /// Finds no more connections than the load uses at once, and next to none of them closed: the load
 /// knows that a pool is being filled for the first time.
 pub(super) fn by_load(seen: &Evidence) -> Option<Finding> {
@@ -73,9 +101,9 @@ fn kept(seen: &Evidence) -> Finding {
             let pile = if at_most { PILED_AT_MOST } else { CLUSTERED };
             all.common_share >= pile && (INTRODUCED..LARGE_LIMIT).contains(&all.common)
         });
-    let timed_out = enough.then(|| d04_server_timeout::after_common_time(seen)).flatten();
+    let timed_out = d04_server_timeout::common_time(seen);
     let sure = if is_limited || timed_out.is_some() { LIMITED } else { 1.0 };
-    if let Some(Cause::ServerTimeout { idle_ms: Some(ms) }) = timed_out.map(|one| one.cause) {
+    if let Some(ms) = timed_out {
         summary.push_str(&format!(
             "; the server closed {} of them first, most after {} idle: a timeout shorter than the \
              client's fails a request that meets such a close (D4)",

@@ -7,9 +7,9 @@
 //! one dump   D14, D9 (queue), D7, D10   then healthy or mixed
 //! polled     D14, D9 (queue), D7, D10   then D1, D2, D4-D6, healthy or mixed
 //! counted    D14, D9, D7, D10   then the first of: D13, D1 (pools pile up), D5, D4 (met requests),
-//! and traced                    D12, healthy, streams, D8, D3, D8 (resets), D4, D1 (pools collected), D11, D5,
-//!                               D11 (lifetime), D1 or D6, D2; mixed if none fits, or if failures are all
-//!                               that is seen beside many requests
+//! and traced                    D12, healthy, streams, healthy (opened at once), D8, D3, D8 (resets), D4,
+//!                               D1 (pools collected), D11, D5, D11 (lifetime), D1 or D6, D2; mixed if none
+//!                               fits, or if failures are all that is seen beside many requests
 //! ```
 //!
 //! "Healthy" needs two things: requests enough for the closes by the lower bound, and the absence
@@ -112,6 +112,7 @@ fn main_cause(seen: &Evidence) -> Finding {
         .or_else(|| d12_multiplexed::judge(seen))
         .or_else(|| healthy::judge(seen))
         .or_else(|| streams::judge(seen))
+        .or_else(|| healthy::opened_at_once(seen))
     {
         return found;
     }

@@ -48,15 +48,15 @@ impl CloseKind {
 /// Where the peer is on another host, a close is classified by the local socket alone, and without a
 /// trace some kinds look like others: an RST after the peer's FIN may count as `remote_rst`, if the
 /// program had read that FIN; an RST that came while data was unread, and a close with unread data
-/// after the peer's FIN, count as `undrained`, unless the data is a close_notify of TLS; SO_LINGER 0
-/// within 20 ms of the last answer counts as `local_rst`, though the peer's FIN may have come first.
-/// Any other close in doubt is `unclassified`.
+/// after the peer's FIN, count as `undrained`, unless the data is a close_notify of TLS. Any other close in
+/// doubt is `unclassified`: so is SO_LINGER 0 right after a segment of the peer's, which may have been its
+/// FIN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SocketCloses {
     /// The local FIN came first, or both crossed.
     pub local_fin: u64,
-    /// The subset of `local_fin` in which both FINs crossed; known only where both sockets were
-    /// seen. So for connections within the host, `local_fin - crossed_fin` of the clients equals
+    /// The subset of `local_fin` in which both FINs crossed; known where both sockets were seen, and
+    /// where a trace met the socket in CLOSING (level L2). So for connections within the host, `local_fin - crossed_fin` of the clients equals
     /// `remote_fin` of the servers, and the other way round. Already included in `local_fin`, so the sums do not add it. Each side counts such a
     /// close as its own: only without these do a client's local FINs equal its server's remote ones.
     pub crossed_fin: u64,

@@ -68,6 +68,8 @@ pub(crate) struct Evidence {
     pub(crate) may_say_farewell: bool,
     /// True if the local FIN left before the peer's came; only a trace shows that.
     pub(crate) closed_first: Option<bool>,
+    /// Both FINs were under way at once; only a trace shows that of one socket.
+    pub(crate) crossed: bool,
     /// True if an RST came; only a trace shows that.
     pub(crate) reset: Option<bool>,
     /// The peer had stopped answering.
@@ -114,6 +116,7 @@ impl Evidence {
             in_flight: in_flight.filter(|_| !disconnected).map(|data| data > 0),
             may_say_farewell: info.data_segs_in >= Some(FEWEST_WITH_FAREWELL),
             closed_first: None,
+            crossed: false,
             reset: None,
             unanswered: is_unanswered(&info, in_flight.unwrap_or(0)),
             time_wait: TimeWait::Unknown,
@@ -176,12 +179,19 @@ fn answered_fin_with_farewell(info: &TcpInfo, in_flight: u64) -> bool {
 /// Unread bytes of a close_notify and the FIN behind it: TLS 1.3, and TLS 1.2 with AES-GCM.
 const CLOSE_NOTIFY_AND_FIN: [u32; 2] = [25, 32];
 
-/// Returns whether a segment from the peer came so long after the last data was sent that it may have
-/// been a FIN; an answer that took as long looks the same. The times outlast tcp_disconnect(), but for
+/// Returns whether the last segment from the peer may have been a FIN, at a socket that was closed with
+/// SO_LINGER 0; an answer that took as long looks the same. The times outlast tcp_disconnect(), but for
 /// that of the last data received.
-pub(crate) fn got_late_segment(info: &TcpInfo) -> bool {
-    let late = info.last_data_sent_ms.zip(info.last_ack_recv_ms);
-    late.is_some_and(|(sent, last)| sent.saturating_sub(last) > AT_ONCE_MS)
+///
+/// A program closes as soon as it has read the FIN: then the segment came right before the close, and
+/// not before the last data was sent. One that came long before the close was a FIN only if it was no
+/// acknowledgement of that data.
+pub(crate) fn may_have_got_fin(info: &TcpInfo) -> bool {
+    let times = info.last_data_sent_ms.zip(info.last_ack_recv_ms);
+    times.is_some_and(|(sent, last)| match last {
+        ..=AT_ONCE_MS => sent >= last,
+        _ => sent.saturating_sub(last) > AT_ONCE_MS,
+    })
 }
 
 /// Returns whether a server's socket got a segment without data after the request and before any of its
@@ -332,6 +342,9 @@ pub(crate) fn classify(client: Option<&Evidence>, server: Option<&Evidence>) -> 
 }
 
 fn both(client: &Evidence, server: &Evidence) -> CloseKind {
+    if client.crossed || server.crossed {
+        return CloseKind::CrossedFin;
+    }
     match (client.fin_arrived_at(server), server.fin_arrived_at(client)) {
         // A single FIN arrived: it was the first, whatever the peer answered.
         (Some(true), Some(false)) => CloseKind::ClientFin,
@@ -438,6 +451,7 @@ fn by_fin_on_its_way(client: &Evidence, server: &Evidence) -> Option<CloseKind> 
 /// other, for it holds however the connection ended afterwards.
 fn alone(side: Side, socket: &Evidence) -> CloseKind {
     match (socket.fin_acked, socket.time_wait) {
+        _ if socket.crossed => CloseKind::CrossedFin,
         // An RST ended it (with SO_LINGER 0, perhaps), or it timed out, but a FIN came before that.
         _ if socket.fin_seen || socket.closed_first == Some(false) => CloseKind::fin(side.other()),
         (Some(false), _) if is_silent(socket) => CloseKind::TimedOut,

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::classify::{AT_ONCE_MS, Evidence, TimeWait, got_late_segment};
+use super::classify::{AT_ONCE_MS, Evidence, TimeWait, may_have_got_fin};
 use super::death_time::DeathTime;
 use super::exchange::{Exchange, FAREWELL_BYTES};
 use super::handshakes::Shape;
@@ -121,8 +121,8 @@ impl DeadSocket {
             evidence.fin_acked = Some(false);
             (evidence.sent, evidence.received) = (None, None);
             (evidence.fin_sent, evidence.unanswered) = (false, false);
-            let got_late_segment = self.event.info.as_ref().is_some_and(got_late_segment);
-            evidence.fin_possible = got_late_segment && !self.is_quiet_since_dump;
+            let may_have_got_fin = self.event.info.as_ref().is_some_and(may_have_got_fin);
+            evidence.fin_possible = may_have_got_fin && !self.is_quiet_since_dump;
             evidence.in_flight = None;
         }
         evidence.fin_seen |= self.met_fin();
@@ -159,6 +159,17 @@ impl DeadSocket {
             return Some(sent?.saturating_sub(received?));
         }
         let exchange = Exchange::of(side, &self.event);
+        // What was sent long after the last segment of the peer's came after its FIN. What came with that
+        // FIN may be a farewell.
+        let is_late_answer = closer == Some(side.other())
+            && sent
+                .zip(info.last_ack_recv_ms)
+                .is_some_and(|(sent, last)| sent.saturating_add(AT_ONCE_MS) < last);
+        if is_late_answer {
+            let before = received?.saturating_sub(info.last_ack_recv_ms?);
+            let may_say_farewell = exchange.is_some_and(|one| one.shape.is_possible());
+            return Some(before).filter(|before| *before > AT_ONCE_MS || !may_say_farewell);
+        }
         let farewell = match (self.open, exchange) {
             (Some(open), Some(now)) => open.farewell(&now),
             _ => Farewell::Unknown,
@@ -231,6 +242,7 @@ impl DeadSocket {
             delivered: self.delivered(side),
             is_stream: exchange.is_stream && exchange.messages <= ONE_EACH,
             behind_tls: exchange.behind_tls,
+            asked_bytes: exchange.asked_bytes,
             shape: if self.at_start().is_none() { exchange.shape } else { Shape::Unknown },
         }
     }
@@ -269,6 +281,8 @@ pub(super) struct Asked {
     pub(super) is_stream: bool,
     /// Requests of the whole connection, at least and at most, if it began with a handshake of TLS.
     pub(super) behind_tls: (u32, u32),
+    /// Bytes of the client's messages.
+    pub(super) asked_bytes: Option<u64>,
     /// Whether it may have; unknown if it began before the window.
     pub(super) shape: Shape,
 }
@@ -291,6 +305,7 @@ impl Asked {
             is_stream: self.is_stream || peer.is_stream,
             // An abort clears the counts.
             behind_tls: if self.requests.is_some() { self.behind_tls } else { peer.behind_tls },
+            asked_bytes: self.asked_bytes.or(peer.asked_bytes),
             shape: self.shape.or(peer.shape),
         }
     }

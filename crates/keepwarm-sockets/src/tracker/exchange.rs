@@ -49,6 +49,8 @@ pub(super) struct Exchange {
     pub(super) behind_tls: (u32, u32),
     /// Whether it may have.
     pub(super) shape: Shape,
+    /// Bytes of the client's messages.
+    pub(super) asked_bytes: Option<u64>,
     /// Segments with data from the server.
     pub(super) answers: u32,
     /// The server sent again and again: many short messages for each of the client's.
@@ -56,6 +58,8 @@ pub(super) struct Exchange {
     /// For how long the client has waited for an answer, in milliseconds; `None` if none is due:
     /// the last data came from the server.
     pub(super) waiting_ms: Option<u32>,
+    /// Whether its last data came later than the server's, so that it waits for certain.
+    pub(super) asked_last: bool,
     /// At the server's socket, more than a farewell that the client has not acknowledged.
     pub(super) in_flight: Option<InFlight>,
 }
@@ -84,6 +88,7 @@ impl Exchange {
         let answers = answered.most;
         let messages = asked.messages();
         let waiting_ms = waiting_ms(side, &info, messages, answers);
+        let asked_last = answers == 0 || asked_after_answer(side, &info) == Some(Ordering::Less);
         let and_due = |answers: u32| answers.saturating_add(u32::from(waiting_ms.is_some()));
         // Without any answer the other direction bounds nothing.
         let (at_most, is_sure) = match answers {
@@ -103,8 +108,10 @@ impl Exchange {
         let messages = messages.at_least().max(by_answers);
         let requests = messages.min(at_most).min(is_sure);
         // The first of the server's segments is its hello.
+        // Where an acknowledgement is late, a segment is sent twice, and the receiver counts both.
+        let once = messages.saturating_sub(u32::from(side == Side::Server && messages > 1));
         let behind_tls =
-            without_handshake(messages, asked.most.min(and_due(answers)), asked.has_long_hello());
+            without_handshake(once, asked.most.min(and_due(answers)), asked.has_long_hello());
         // One message is no handshake, so nothing after it is a farewell of TLS.
         let farewell = if messages > 1 { FAREWELL_BYTES } else { 0 };
         let in_flight = InFlight::of(socket, farewell).filter(|_| side == Side::Server);
@@ -115,9 +122,11 @@ impl Exchange {
             messages,
             behind_tls,
             shape,
+            asked_bytes: asked.bytes,
             answers,
             is_stream,
             waiting_ms,
+            asked_last,
             in_flight,
         })
     }
@@ -162,6 +171,8 @@ struct Segments {
     mss: Option<u64>,
     /// None is as large as the path allows, so that none is a part of a longer message.
     are_whole: bool,
+    /// The bytes may count the peer's FIN as one.
+    may_count_fin: bool,
 }
 
 impl Segments {
@@ -183,15 +194,21 @@ impl Segments {
             bytes: bytes.map(|(sent, again)| sent.saturating_sub(again)),
             mss,
             are_whole: false,
+            may_count_fin: false,
         })
     }
 
     fn received(info: &TcpInfo) -> Option<Segments> {
         let all = info.data_segs_in?;
         // Where segments get lost on the way there, acknowledgements do on the way back, and what they
-        // acknowledged comes again: one of eight is more than a loss of 5 % makes.
-        let is_lossy = all > 0 && info.bytes_retrans.is_some_and(|bytes| bytes > 0);
-        let twice = if is_lossy { (all / 8).max(1) } else { 0 };
+        // acknowledged comes again. Four times the share that this side sent again is more than chance
+        // makes of it, and so is one of eight at a loss of 5 %.
+        let again = info.bytes_retrans.map_or(0, |bytes| bytes.saturating_mul(4));
+        let share = u128::from(all) * u128::from(again);
+        let of_all = share.div_ceil(u128::from(info.bytes_sent.unwrap_or(1).max(1)));
+        let most_twice = (all / 8).max(1);
+        let of_all = u32::try_from(of_all).unwrap_or(u32::MAX).min(most_twice);
+        let twice = if all > 0 && again > 0 { of_all.max(1) } else { 0 };
         // The kernel keeps the size of the largest that came lately, and 536 at least.
         const OPTIONS: u32 = 40;
         let largest = info.receive_mss.filter(|mss| *mss > 0);
@@ -202,6 +219,7 @@ impl Segments {
             bytes: info.bytes_received,
             mss: largest.map(u64::from),
             are_whole,
+            may_count_fin: true,
         })
     }
 
@@ -212,18 +230,18 @@ impl Segments {
     }
 
     /// Returns how unlikely it is that the bytes are a multiple of the segments' number by chance: one of
-    /// so many. 1 if they are none, so that the segments have not the same length.
+    /// so many. 1 if they are none, so that the segments have not the same length, and where losses leave
+    /// their number open.
     fn are_alike(&self) -> u32 {
-        /// Numbers of segments beyond which losses leave too many.
-        const NUMBERS: u32 = 64;
-        let numbers = self.most - self.least + 1;
-        if numbers > NUMBERS || self.most < 2 {
+        let Some(bytes) = self.bytes.filter(|_| self.least == self.most && self.most > 1) else {
             return 1;
-        }
-        let divides = |number: u32| {
-            number > 1 && self.bytes.is_some_and(|bytes| bytes % u64::from(number) == 0)
         };
-        if (self.least..=self.most).any(divides) { (self.most / numbers).max(1) } else { 1 }
+        let divides = |bytes: u64| bytes.is_multiple_of(u64::from(self.most));
+        if self.may_count_fin {
+            let is_multiple = divides(bytes) || divides(bytes.saturating_sub(1));
+            return if is_multiple { (self.most / 2).max(1) } else { 1 };
+        }
+        if divides(bytes) { self.most } else { 1 }
     }
 
     /// Returns the messages in these segments.
@@ -262,8 +280,12 @@ impl Shape {
         let both = [asked, answered];
         let is_short =
             |(one, least): (&Segments, u64)| one.bytes.is_some_and(|bytes| bytes < least);
-        let chance = both.iter().map(|one| one.are_alike()).fold(1, u32::saturating_mul);
-        if chance >= CHANCE {
+        // In both directions: the numbers of one divide by chance now and then. Behind a handshake they
+        // are as many in both by chance only.
+        let [of_asked, of_answered] = both.map(Segments::are_alike);
+        let chance = of_asked.saturating_mul(of_answered);
+        let paired = if asked.most == answered.most { 2 } else { 1 };
+        if of_asked.min(of_answered) > 1 && chance.saturating_mul(paired) >= CHANCE {
             return Shape::Alike;
         }
         if asked.most == 1 || both.into_iter().zip(LEAST).any(is_short) {
@@ -276,14 +298,24 @@ impl Shape {
     }
 }
 
-/// Returns how long the client has waited for an answer.
-fn waiting_ms(side: Side, info: &TcpInfo, asked: MessageCount, answers: u32) -> Option<u32> {
+/// Returns the times since the last data from the client and since the last from the server.
+fn since_data(side: Side, info: &TcpInfo) -> Option<(u32, u32)> {
     let (sent, received) = (info.last_data_sent_ms?, info.last_data_recv_ms?);
-    let (since_asked, since_answered) = match side {
+    Some(match side {
         Side::Client => (sent, received),
         Side::Server => (received, sent),
-    };
-    let asked_last = match since_asked.cmp(&since_answered) {
+    })
+}
+
+/// Compares these times: `Less` if the client's data is the last.
+fn asked_after_answer(side: Side, info: &TcpInfo) -> Option<Ordering> {
+    since_data(side, info).map(|(asked, answered)| asked.cmp(&answered))
+}
+
+/// Returns how long the client has waited for an answer.
+fn waiting_ms(side: Side, info: &TcpInfo, asked: MessageCount, answers: u32) -> Option<u32> {
+    let (since_asked, _) = since_data(side, info)?;
+    let asked_last = match asked_after_answer(side, info)? {
         Ordering::Less => true,
         // Within the same jiffy of the kernel the number decides: of small messages there is one more.
         Ordering::Equal => matches!(asked, MessageCount::Short(count) if count > answers),

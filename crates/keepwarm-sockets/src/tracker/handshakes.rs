@@ -88,7 +88,15 @@ pub(super) struct Handshakes {
     alike: u64,
     /// The subset of those here with a `small` [`Shape::Possible`].
     small: u64,
+    /// Bytes of the client on some of these, where its messages are unequal.
+    sizes: Vec<u64>,
+    /// The subset of `small` that met its own number among these: what comes first is always as long,
+    /// and is not as long as the rest. So it may be a handshake.
+    introduced: u64,
 }
+
+/// Numbers of bytes that are kept of a destination.
+const MAX_SIZES: usize = 8;
 
 /// Additions to the counts of a destination.
 #[derive(Debug, Clone, Default)]
@@ -106,7 +114,11 @@ impl Handshakes {
         plain: Range,
         behind: Range,
         server_only: bool,
+        asked_bytes: Option<u64>,
     ) -> bool {
+        if let (Shape::Possible { small: true }, Some(bytes)) = (shape, asked_bytes) {
+            self.compare_sizes(plain, bytes);
+        }
         match shape {
             Shape::Unknown => false,
             Shape::Plain => {
@@ -126,6 +138,21 @@ impl Handshakes {
         }
     }
 
+    /// Compares the bytes of so many messages of a client with those of the connections before.
+    fn compare_sizes(&mut self, (least, most): Range, bytes: u64) {
+        /// Numbers of messages beyond which losses leave too many.
+        const NUMBERS: u32 = 64;
+        let numbers = least.max(1)..=most.min(least.saturating_add(NUMBERS));
+        if most < 2 || numbers.into_iter().any(|number| bytes.is_multiple_of(u64::from(number))) {
+            return;
+        }
+        if self.sizes.contains(&bytes) {
+            self.introduced += 1;
+        } else if self.sizes.len() < MAX_SIZES {
+            self.sizes.push(bytes);
+        }
+    }
+
     /// Takes a connection, which was taken before, at its server: no client stands for it.
     pub(super) fn take_server_only(&mut self, plain: Range, behind: Range) {
         self.server_only_plain.add(plain);
@@ -140,6 +167,7 @@ impl Handshakes {
         self.without += other.without;
         self.alike += other.alike;
         self.small += other.small;
+        self.introduced += other.introduced;
     }
 
     /// Returns the connections of which each message is a request.
@@ -160,8 +188,11 @@ impl Handshakes {
             Handshake::None
         } else if service.is_some_and(|service| is_usual(service.port())) {
             Handshake::Tls
-        } else if is_alike || self.small + self.alike == possible {
-            // A certificate does not fit, and of all these connections not one was the first.
+        } else if is_alike
+            || (self.small + self.alike == possible && self.introduced * 2 < self.small.max(1))
+        {
+            // A certificate does not fit, and of all these connections not one was the first: all would
+            // have to resume a session. Then they begin with messages that are always as long.
             Handshake::None
         } else {
             Handshake::Possible
@@ -219,7 +250,7 @@ mod tests {
     fn handshake(shapes: &[Shape], port: u16) -> Handshake {
         let mut all = Handshakes::default();
         for shape in shapes {
-            all.take(*shape, (4, 4), (1, 3), false);
+            all.take(*shape, (4, 4), (1, 3), false, None);
         }
         all.handshake(Some(SocketAddr::from(([10, 0, 0, 1], port))))
     }
@@ -244,10 +275,25 @@ mod tests {
     }
 
     #[test]
+    fn resumed_sessions_show_in_equal_sizes() {
+        let small = Shape::Possible { small: true };
+        let of = |sizes: &[u64]| {
+            let mut all = Handshakes::default();
+            for bytes in sizes {
+                all.take(small, (4, 4), (1, 3), false, Some(*bytes));
+            }
+            all.handshake(Some(SocketAddr::from(([10, 0, 0, 1], 8_080))))
+        };
+        assert_eq!(of(&[721; 5]), Handshake::Possible, "hello, Finished, request and farewell");
+        assert_eq!(of(&[720; 5]), Handshake::None, "four requests of 180 bytes");
+        assert_eq!(of(&[721, 735, 689, 702, 719]), Handshake::None, "requests of any length");
+    }
+
+    #[test]
     fn doubt_is_told_as_bounds() {
         let mut all = Handshakes::default();
-        assert!(all.take(POSSIBLE, (4, 4), (1, 3), true));
-        assert!(!all.take(Shape::Plain, (1, 1), (0, 0), true));
+        assert!(all.take(POSSIBLE, (4, 4), (1, 3), true, None));
+        assert!(!all.take(Shape::Plain, (1, 1), (0, 0), true, None));
         let ends =
             |told: Told| [told.all, told.server_only].map(|one| (one.least.max(), one.most.max()));
         assert_eq!(ends(all.told(Handshake::None)), [(Some(4), Some(4)); 2]);

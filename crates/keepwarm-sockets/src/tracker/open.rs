@@ -170,9 +170,11 @@ impl OpenSocket {
             messages: self.messages.get()?,
             behind_tls: (0, 0),
             shape: Shape::Unknown,
+            asked_bytes: None,
             answers: self.answers,
             is_stream: false,
             waiting_ms: Some(0),
+            asked_last: true,
             in_flight: None,
         };
         self.at_most_in_window(&exchange)
@@ -266,7 +268,10 @@ impl OpenSocket {
             // A client that has left waits for nothing.
             let has_left = has_closed || (side == Side::Server && row.state == State::CloseWait);
             if !has_left {
-                self.flags.set(Flags::WAITS, exchange.waiting_ms.is_some());
+                // Within one tick of the clock the numbers decide, and those of a handshake mislead.
+                let may_have_handshake = exchange.shape.is_possible();
+                let waits = exchange.asked_last || !may_have_handshake;
+                self.flags.set(Flags::WAITS, waits && exchange.waiting_ms.is_some());
             }
         }
     }

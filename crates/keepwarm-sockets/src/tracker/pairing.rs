@@ -37,6 +37,8 @@ struct Concluded {
     /// Its kind rests on a missing TIME_WAIT alone.
     rests_on_absence: bool,
     idle_ms: Option<u32>,
+    /// See [`Close::idle_if_own_ms`].
+    idle_if_own_ms: Option<u32>,
     /// See [`Close::idle_is_exact`].
     idle_is_exact: bool,
     /// Requests as the peer knew them, if the peer is known.
@@ -47,9 +49,15 @@ struct Concluded {
 
 impl Concluded {
     fn of_kind(kind: CloseKind) -> Concluded {
-        let accounted = Bounds::default();
-        let (idle_ms, idle_is_exact) = (None, false);
-        Concluded { kind, rests_on_absence: false, idle_ms, idle_is_exact, peer: None, accounted }
+        Concluded {
+            kind,
+            rests_on_absence: false,
+            idle_ms: None,
+            idle_if_own_ms: None,
+            idle_is_exact: false,
+            peer: None,
+            accounted: Bounds::default(),
+        }
     }
 }
 
@@ -283,11 +291,18 @@ impl Tracker {
         self.removed.account(accounted);
         // Where a program closes late, its peer's socket shows better how long the connection idled.
         let closer = closer(kind);
-        let idle = |dead: &Option<DeadSocket>, side: Side| dead.as_ref()?.idle_ms(side, closer);
-        let both = [idle(&low, low_side), idle(&high, low_side.other())];
+        let idle_by = |closer: Option<Side>| {
+            let idle = |dead: &Option<DeadSocket>, side: Side| dead.as_ref()?.idle_ms(side, closer);
+            [idle(&low, low_side), idle(&high, low_side.other())]
+        };
+        let both = idle_by(closer);
         let was_met = |dead: &Option<DeadSocket>| dead.as_ref().is_some_and(DeadSocket::met_fin);
         let idle_is_exact = both.iter().all(Option::is_some) || was_met(&low) || was_met(&high);
         let idle_ms = both.into_iter().flatten().min();
+        let idle_if_own_ms = match rests_on_absence {
+            true => idle_by(closer.map(Side::other)).into_iter().flatten().min(),
+            false => None,
+        };
         let mut counted = None;
         let both = [(&low, &high, low_side, of_low), (&high, &low, low_side.other(), of_high)];
         for (dead, peer, side, evidence) in both {
@@ -296,8 +311,15 @@ impl Tracker {
                 Some(peer) => Some(peer.asked(side.other())),
                 None => earlier.map(|earlier| earlier.asked),
             };
-            let concluded =
-                Concluded { kind, rests_on_absence, idle_ms, idle_is_exact, peer, accounted };
+            let concluded = Concluded {
+                kind,
+                rests_on_absence,
+                idle_ms,
+                idle_if_own_ms,
+                idle_is_exact,
+                peer,
+                accounted,
+            };
             counted = self.count(side, dead, &evidence, &concluded);
         }
         counted
@@ -332,6 +354,7 @@ impl Tracker {
                 evidence.fin_seen = !was_first;
             }
             evidence.closed_first = record.closed_first;
+            evidence.crossed = record.crossed;
             evidence.reset = Some(record.reset_in.is_some());
             if record.ended_established {
                 // An RST ended it, and no FIN came before.
@@ -369,10 +392,12 @@ impl Tracker {
             server_only: side == Side::Server
                 && dead.at_start().map_or(!is_client_here, |open| open.server_only),
             idle_ms: concluded.idle_ms,
+            idle_if_own_ms: concluded.idle_if_own_ms,
             idle_is_exact: concluded.idle_is_exact,
             requests: asked.requests,
             requests_at_most: asked.at_most,
             behind_tls: asked.behind_tls,
+            asked_bytes: asked.asked_bytes,
             shape: asked.shape,
             is_unanswered: asked.is_unanswered == Some(true),
             waited_ms: asked.waited_ms,

@@ -149,8 +149,13 @@ struct Doubtful {
     closed: u64,
     /// Closes among them that are counted at the server only.
     server_only: u64,
-    /// Idle times before them; in no other histogram.
+    /// Idle times before them, if the peer began them; in no other histogram.
     idle: Histogram,
+    /// The same times, if the local side began them.
+    idle_if_own: Histogram,
+    /// For a client: closes among them while an answer was due, and for how long it had been.
+    given_up: u64,
+    waited: Histogram,
 }
 
 /// Closes of all destinations that rest on a missing TIME_WAIT.
@@ -177,6 +182,8 @@ pub(super) struct Close {
     /// No client's socket stands for the connection.
     pub(super) server_only: bool,
     pub(super) idle_ms: Option<u32>,
+    /// Idle time of a close that rests on absence, if the side that it is counted at began it.
+    pub(super) idle_if_own_ms: Option<u32>,
     /// The time of the first FIN is known: a program may answer the peer's late, and then the idle time
     /// of its socket alone is an upper bound.
     pub(super) idle_is_exact: bool,
@@ -186,6 +193,8 @@ pub(super) struct Close {
     pub(super) requests_at_most: Option<u32>,
     /// Both bounds, if the connection began with a handshake.
     pub(super) behind_tls: Range,
+    /// Bytes of the client's messages.
+    pub(super) asked_bytes: Option<u64>,
     /// Whether it may have.
     pub(super) shape: Shape,
     /// The client sent data, and nothing came back.
@@ -215,10 +224,12 @@ impl Close {
             unread_bytes: 0,
             server_only: false,
             idle_ms: None,
+            idle_if_own_ms: None,
             idle_is_exact: false,
             requests: None,
             requests_at_most: None,
             behind_tls: (0, 0),
+            asked_bytes: None,
             shape: Shape::Unknown,
             is_unanswered: false,
             waited_ms: None,
@@ -346,6 +357,9 @@ impl Totals {
         let mut one = SocketCloses::default();
         one.add(side, close.kind, close.unread);
         self.sums.closed.merge(&one);
+        if let Some(idle) = close.idle_if_own_ms {
+            self.doubtful.idle_if_own.add(idle);
+        }
         let was_begun_by_peer = one.undrained > 0 && close.unread_farewell;
         self.sums.unread_farewells += u64::from(was_begun_by_peer);
         if let Some(idle) = close.idle_ms {
@@ -360,10 +374,11 @@ impl Totals {
                 }
             }
         }
+        let (shape, behind, bytes) = (close.shape, close.behind_tls, close.asked_bytes);
         let is_taken = close
             .requests
             .zip(close.requests_at_most)
-            .is_some_and(|plain| self.handshakes.take(close.shape, plain, close.behind_tls, false));
+            .is_some_and(|plain| self.handshakes.take(shape, plain, behind, false, bytes));
         if let Some(requests) = close.requests.filter(|_| !is_taken) {
             self.sums.requests.add(requests);
         }
@@ -394,9 +409,14 @@ impl Totals {
         self.sums.ended_streams += u64::from(close.is_stream);
         self.sums.met_idle += u64::from(close.met_idle);
         let by_client = matches!(close.kind, CloseKind::ClientFin | CloseKind::ClientRst);
-        if let Some(waited) = close.waited_ms.filter(|_| by_client) {
-            self.sums.given_up += 1;
-            self.sums.waited_before_give_up.add(waited);
+        if let Some(waited) = close.waited_ms {
+            if by_client {
+                self.sums.given_up += 1;
+                self.sums.waited_before_give_up.add(waited);
+            } else if close.rests_on_absence {
+                self.doubtful.given_up += 1;
+                self.doubtful.waited.add(waited);
+            }
         }
         if let Some(still_waits) = close.still_waits {
             self.sums.met_waiting += 1;
@@ -485,6 +505,9 @@ impl Totals {
         self.doubtful.closed += other.doubtful.closed;
         self.doubtful.server_only += other.doubtful.server_only;
         self.doubtful.idle.merge(&other.doubtful.idle);
+        self.doubtful.idle_if_own.merge(&other.doubtful.idle_if_own);
+        self.doubtful.given_up += other.doubtful.given_up;
+        self.doubtful.waited.merge(&other.doubtful.waited);
         self.handshakes.merge(&other.handshakes);
     }
 
@@ -589,7 +612,9 @@ impl Doubtful {
         if local.most.saturating_mul(10) <= self.closed {
             report.idle_before_remote_close.merge(&self.idle);
         } else if (self.closed - local.least).saturating_mul(10) <= self.closed {
-            report.idle_before_local_close.merge(&self.idle);
+            report.idle_before_local_close.merge(&self.idle_if_own);
+            report.given_up += self.given_up;
+            report.waited_before_give_up.merge(&self.waited);
         }
     }
 }
@@ -599,7 +624,7 @@ impl OpenNow {
     pub(super) fn count(&mut self, one: &OpenRequests) {
         let Some(plain) = one.plain else { return };
         self.answers += one.answers;
-        if self.handshakes.take(one.shape, plain, one.behind_tls, one.server_only) {
+        if self.handshakes.take(one.shape, plain, one.behind_tls, one.server_only, None) {
             return;
         }
         self.requests.add(plain.0);

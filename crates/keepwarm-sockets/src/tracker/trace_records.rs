@@ -160,7 +160,7 @@ mod tests {
         let local = SocketAddr::from(([10, 0, 0, 1], port));
         let remote = SocketAddr::from(([10, 0, 0, 2], 80));
         let (owner, lifetime_ns, reset_in) = (Some(1), Some(1), None);
-        let (closed_first, ended_established) = (None, false);
+        let (closed_first, crossed, ended_established) = (None, false, false);
         TracedSocket {
             local,
             remote,
@@ -170,6 +170,7 @@ mod tests {
             ended_ns,
             reset_in,
             closed_first,
+            crossed,
             ended_established,
         }
     }

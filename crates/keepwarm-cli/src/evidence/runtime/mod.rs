@@ -75,7 +75,9 @@ pub(super) fn by_name(root: &str, path: &str) -> Option<Runtime> {
         "curl" => runtime(Kind::Curl, None),
         "psql" | "pgbench" | "postgres" => runtime(Kind::Postgres, None),
         "redis-cli" | "redis-server" | "redis-benchmark" => runtime(Kind::Redis, None),
-        "sh" | "bash" | "dash" | "zsh" | "busybox" | "cron" => runtime(Kind::Shell, None),
+        "sh" | "bash" | "dash" | "zsh" | "busybox" | "cron" | "wget" | "nc" | "openssl" => {
+            runtime(Kind::Shell, None)
+        }
         _ if name.starts_with("python") => {
             runtime(Kind::Python, after("python").filter(|v| v.minor > 0))
         }
@@ -222,6 +224,7 @@ mod tests {
             ("/usr/lib/postgresql/15/bin/psql", Kind::Postgres),
             ("/usr/bin/redis-cli", Kind::Redis),
             ("/usr/bin/dash", Kind::Shell),
+            ("/usr/bin/wget", Kind::Shell),
         ] {
             assert_eq!(named(path), Some((kind, None)), "{path}");
         }

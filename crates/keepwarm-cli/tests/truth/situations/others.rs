@@ -7,6 +7,13 @@ use crate::situation::{
 };
 use crate::situations::silence::POSTGRES;
 
+/// Sets `A` to the server's address of IPv6.
+macro_rules! v6 {
+    () => {
+        "A=$(ip -o -6 addr show dev wire0 scope global | sed 's/.*inet6 \\([^/ ]*\\)1\\/.*/\\1/')2; "
+    };
+}
+
 const ONE_DUMP: &[&str] = &["row"];
 const WINDOW: &[View] = &[View::L1, View::L2];
 const LOWEST: &[View] = &[View::L0];
@@ -597,6 +604,85 @@ pub(super) const ALL: &[Situation] = &[
         play: "oha -n 400 -c 8 --disable-keepalive --no-tui http://10.107.0.2:8080/ > /dev/null; echo done",
         expect: &both(CHURN),
         never: &["healthy", "D2", "D5"],
+        ..BASE
+    },
+    // 6: a host has two addresses, and a service two listeners.
+    Situation {
+        name: "both-families",
+        mechanism: 6,
+        needs: &["go"],
+        serve: "exec $PEER -addr :8080",
+        play: concat!(
+            v6!(),
+            "$PEER -url http://[$A]:8080/ -n 400 -c 4 -mode per-request -think 10ms > /dev/null & \
+             exec $PEER -url http://10.107.0.2:8080/ -n 400 -c 4 -mode per-request -think 10ms"
+        ),
+        expect: &both(CHURN),
+        never: &["healthy", "D2", "D4", "D5"],
+        // The captures are of one family.
+        counts: &[],
+        ..BASE
+    },
+    Situation {
+        name: "idle-server-by-ipv6",
+        mechanism: 6,
+        needs: &["go"],
+        serve: "exec $PEER -addr :8080 -idle 1s",
+        play: concat!(
+            v6!(),
+            "exec $PEER -url http://[$A]:8080/ -n 400 -c 40 -think 1500ms -for 8s"
+        ),
+        expect: &both(&["D4"]),
+        never: &["healthy", "D1", "D11"],
+        counts: &[],
+        ..BASE
+    },
+    Situation {
+        name: "two-listeners-of-a-port",
+        mechanism: 6,
+        serve: "sed -i 's/SO_REUSEADDR, 1/SO_REUSEPORT, 1/' $P/server.py; \
+                $PY $P/server.py & exec $PY $P/server.py",
+        play: "exec $PY $P/client.py mode=per-request n=400 c=8",
+        expect: &both(CHURN),
+        never: &["healthy", "D4", "D5"],
+        ..BASE
+    },
+    // 15 and 1: databases with an idle timeout, and a server that takes new settings.
+    Situation {
+        name: "redis-idle-timeout",
+        mechanism: 15,
+        needs: &["redis-server"],
+        port: 6379,
+        filter: ":6379",
+        serve: "exec redis-server --port 6379 --bind 0.0.0.0 --save '' --protected-mode no --timeout 1",
+        play: "exec $PY $P/pings.py 30 2.6 9",
+        expect: &both(&["D4"]),
+        never: &["healthy", "D1", "D6", "D11"],
+        never_words: HTTP,
+        ..BASE
+    },
+    Situation {
+        name: "nginx-reloads",
+        mechanism: 1,
+        needs: &["nginx", "go"],
+        serve: "sed -e 's/@SSL@//' -e 's/@MORE@//' -e 's/master_process off;//' $P/nginx.conf > nginx.conf; \
+                (sleep 4; for i in 1 2 3; do kill -HUP $(cat nginx.pid); sleep 1.5; done) & \
+                exec nginx -p . -c nginx.conf",
+        play: "exec $PEER -url http://10.107.0.2:8080/ -c 20 -think 20ms -n 100000 -for 7s",
+        expect: &both(HEALTHY),
+        never: &["D1", "D4", "D5", "D6"],
+        ..BASE
+    },
+    // 5: the server ends its timeouts by a reset.
+    Situation {
+        name: "nginx-resets-timeouts",
+        mechanism: 5,
+        needs: &["nginx"],
+        serve: "sed -e 's/@SSL@//' -e 's/@MORE@/keepalive_timeout 1s; reset_timedout_connection on;/' \
+                $P/nginx.conf > nginx.conf; exec nginx -p . -c nginx.conf",
+        play: "exec $PY $P/client.py mode=checked c=40 think=1.6 seconds=7",
+        expect: &both(&["D4"]),
+        never: &["healthy", "D1", "D3"],
         ..BASE
     },
 ];

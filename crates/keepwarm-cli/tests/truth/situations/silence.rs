@@ -295,7 +295,7 @@ pub(super) const ALL: &[Situation] = &[
 pub(super) const POSTGRES: &str = "\
     export PATH=$PATH:$(echo /usr/lib/postgresql/*/bin); \
     as='setpriv --reuid 65534 --regid 65534 --clear-groups'; \
-    $as initdb -D pg -U nobody -A trust --no-sync > /dev/null && \
+    rm -rf pg; $as initdb -D pg -U nobody -A trust --no-sync > /dev/null && \
     echo 'host all all 0.0.0.0/0 trust' >> pg/pg_hba.conf && \
     exec $as postgres -D pg -p 5432 -h 0.0.0.0 -k $PWD -F \
      -c dynamic_shared_memory_type=mmap";

@@ -40,6 +40,8 @@ pub(crate) struct TracedSocket {
     /// True if this socket sent its FIN before it received the peer's, false if after; `None`
     /// without a FIN.
     pub(crate) closed_first: Option<bool>,
+    /// Whether the peer's FIN came before its own was acknowledged (state CLOSING): the FINs crossed.
+    pub(crate) crossed: bool,
     /// It ended in ESTABLISHED: neither FIN had come or gone.
     pub(crate) ended_established: bool,
 }
@@ -61,6 +63,7 @@ struct PartialRecord {
     closed_ns: Option<u64>,
     reset: bool,
     closed_first: Option<bool>,
+    crossed: bool,
 }
 
 impl TracedSockets {
@@ -90,6 +93,7 @@ impl TracedSockets {
                 record.closed_ns = Some(at_ns);
                 record.closed_first = Some(change.to == State::FinWait1);
             }
+            State::Closing => record.crossed = true,
             _ => {}
         }
         None
@@ -114,6 +118,7 @@ impl TracedSockets {
             closed_first: record
                 .closed_first
                 .or_else(|| (change.from == State::CloseWait).then_some(false)),
+            crossed: record.crossed,
             ended_established: change.from == State::Established,
         })
     }
@@ -188,6 +193,17 @@ mod tests {
         let ours = ended(&[change(1, Established, Close, Some(5))]);
         assert_eq!((ours[0].owner, ours[0].lifetime_ns, ours[0].reset_in), (Some(5), None, None));
         assert!(ours[0].ended_established, "no FIN had come");
+    }
+
+    #[test]
+    fn closing_records_crossed_fins() {
+        let crossed = ended(&[
+            change(1, SynSent, Established, None),
+            change(1, Established, FinWait1, Some(5)),
+            change(1, FinWait1, State::Closing, None),
+            change(1, State::Closing, Close, None),
+        ]);
+        assert_eq!((crossed[0].closed_first, crossed[0].crossed), (Some(true), true));
     }
 
     #[test]

@@ -15,6 +15,7 @@ fn end(fin_acked: bool, unread: u32, time_wait: TimeWait) -> Evidence {
         in_flight: None,
         may_say_farewell: false,
         closed_first: None,
+        crossed: false,
         reset: None,
         unanswered: false,
         time_wait,
@@ -133,6 +134,7 @@ fn combinations() -> Vec<Evidence> {
     each(&mut |e| [false, true].map(|it| Evidence { fin_possible: it, ..*e }).into());
     each(&mut |e| truths.map(|in_flight| Evidence { in_flight, ..*e }).into());
     each(&mut |e| [false, true].map(|it| Evidence { may_say_farewell: it, ..*e }).into());
+    each(&mut |e| [false, true].map(|crossed| Evidence { crossed, ..*e }).into());
     let lingers = |e: &Evidence| Evidence { disconnected: true, fin_sent: false, ..*e };
     let cleared = all.iter().filter(|e| e.fin_acked == Some(false)).map(lingers);
     let cleared: Vec<_> = cleared.collect();
@@ -141,6 +143,7 @@ fn combinations() -> Vec<Evidence> {
     // a dump saw.
     all.retain(|e| e.fin_acked != Some(true) || e.fin_sent);
     all.retain(|e| !(e.fin_seen && e.closed_first == Some(true)));
+    all.retain(|e| !e.crossed || e.closed_first == Some(true));
     all
 }
 
@@ -149,7 +152,8 @@ fn combinations() -> Vec<Evidence> {
 fn every_combination_has_one_answer() {
     let not_acked = |e: &Evidence| e.fin_acked == Some(false);
     type Row<'a> = (&'a str, &'a dyn Fn(&Evidence) -> bool, CloseKind);
-    let table: [Row<'_>; 18] = [
+    let table: [Row<'_>; 19] = [
+        ("traced: both FINs were under way", &|e| e.crossed, CloseKind::CrossedFin),
         ("met in CLOSE_WAIT: the peer's FIN came first", &|e| e.fin_seen, CloseKind::ServerFin),
         ("traced: second", &|e| e.closed_first == Some(false), CloseKind::ServerFin),
         (
@@ -213,7 +217,7 @@ fn every_combination_has_one_answer() {
         ("none is left", &|_| true, CloseKind::Unclassified),
     ];
     let all = combinations();
-    let mut met = [0; 18];
+    let mut met = [0; 19];
     for evidence in &all {
         let row = table.iter().position(|(_, holds, _)| holds(evidence)).unwrap();
         met[row] += 1;
@@ -228,7 +232,7 @@ fn every_combination_has_one_answer() {
         let doubtful = why.starts_with("acknowledged, and no TIME_WAIT");
         assert_eq!(rests_on_absence(evidence), doubtful, "{why}: {evidence:?}");
     }
-    assert!(met[..17].iter().all(|count| *count > 0) && met[17] == 0, "{met:?}");
+    assert!(met[..18].iter().all(|count| *count > 0) && met[18] == 0, "{met:?}");
 }
 
 #[test]
@@ -394,6 +398,22 @@ fn event(remote_port: u16, wqueue: u32, info: TcpInfo) -> Socket {
         interface: 0,
         info: Some(info),
     }
+}
+
+#[test]
+fn segment_right_before_an_abort_may_be_a_fin() {
+    let may = |sent, last| {
+        may_have_got_fin(&TcpInfo {
+            last_data_sent_ms: Some(sent),
+            last_ack_recv_ms: Some(last),
+            ..TcpInfo::default()
+        })
+    };
+    assert!(may(12, 0), "a round trip after the answer");
+    assert!(may(0, 0), "within one tick of the clock");
+    assert!(!may(0, 12), "the request, and the answer to it since");
+    assert!(!may(1_010, 1_000), "an acknowledgement, long before");
+    assert!(may(1_100, 1_000), "no acknowledgement takes as long");
 }
 
 #[test]
