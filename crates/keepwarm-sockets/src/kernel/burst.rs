@@ -17,6 +17,9 @@ const KEPT: usize = 1 << 10;
 pub(crate) struct Burst {
     most: usize,
     uses: u32,
+    /// The most items of a table since it was shrunk. A table whose items were removed says that it has less
+    /// room than that: removed items leave marks (hashbrown).
+    reserved: usize,
 }
 
 impl Burst {
@@ -29,7 +32,7 @@ impl Burst {
             return None;
         }
         let needed = self.most.max(KEPT);
-        *self = Burst::default();
+        (self.most, self.uses) = (0, 0);
         (capacity > needed.saturating_mul(2)).then_some(needed)
     }
 
@@ -48,8 +51,10 @@ impl Burst {
         items: usize,
         table: &mut HashMap<K, V, S>,
     ) {
-        if let Some(capacity) = self.handle_use(items, table.capacity()) {
+        self.reserved = self.reserved.max(items).max(table.capacity());
+        if let Some(capacity) = self.handle_use(items, self.reserved) {
             table.shrink_to(capacity);
+            self.reserved = table.capacity();
         }
     }
 }

@@ -58,7 +58,7 @@ const DUMP_EACH: Duration = Duration::from_millis(40);
 /// nothing happens, that is all that a watch costs.
 const DUMP_OF_MANY_WHEN_CALM: Duration = Duration::from_secs(5);
 /// Longest time between two periodic dumps of one of many watches.
-const DUMP_AT_MOST: Duration = Duration::from_secs(30);
+const DUMP_AT_MOST: Duration = Duration::from_secs(45);
 /// Between two periodic dumps, or readings of the counters in place of one, when no socket dies.
 const DUMP_EVERY: Duration = Duration::from_secs(2);
 /// While sockets die, the periodic dumps between those of [`DUMP_EVERY`] take at most one part in
@@ -585,7 +585,7 @@ mod tests {
     fn many_watches_share_one_budget() {
         let mut schedule = dumped();
         schedule.handle_watches(20);
-        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(40_000), "dumps of 5 ms are rare");
+        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(55_000), "dumps of 5 ms are rare");
         schedule.handle_dump_end(ms(10_000), ms(2));
         assert_eq!(schedule.next_due(Unfinished::Nothing), ms(30_000), "20 dumps of 2 ms in 20 s");
         let since = |since| Unfinished::TimeWaits { since: ms(since), is_patient: false };
@@ -601,7 +601,7 @@ mod tests {
         schedule.handle_event(ms(5_000));
         assert_eq!(schedule.next_due(Unfinished::Nothing), ms(15_000), "it is calm");
         schedule.handle_watches(1_000);
-        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(40_000), "they cost when idle, too");
+        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(55_000), "they cost when idle, too");
     }
 
     #[test]

@@ -171,6 +171,9 @@ impl Tracer {
         self.burst.shrink_buffer(count, &mut self.events);
         self.name_owners(batch);
         let is_over = horizon == reading.until;
+        if is_over {
+            self.sockets.end_reading();
+        }
         self.reading = (!is_over).then_some(reading);
         !is_over
     }

@@ -15,6 +15,7 @@ use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 
 use super::event::{Change, Event};
+use crate::kernel::burst::Burst;
 use crate::kernel::keyed_hash::Map;
 use crate::kernel::socket::State;
 
@@ -50,6 +51,7 @@ pub(crate) struct TracedSocket {
 #[derive(Debug, Default)]
 pub(crate) struct TracedSockets {
     open: Map<u64, PartialRecord>,
+    burst: Burst,
     /// Number of sockets for which there was no room.
     pub(crate) overflowed: u64,
 }
@@ -77,6 +79,12 @@ impl TracedSockets {
             }
             Event::SentReset { .. } => None,
         }
+    }
+
+    /// Ends a reading: gives back the memory of many sockets that have closed since.
+    pub(crate) fn end_reading(&mut self) {
+        let count = self.open.len();
+        self.burst.shrink_table(count, &mut self.open);
     }
 
     fn handle_change(&mut self, at_ns: u64, change: &Change) -> Option<TracedSocket> {
@@ -228,6 +236,21 @@ mod tests {
             ended(&[change(1, Close, SynSent, Some(1)), change(1, SynSent, Close, None)])
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn memory_of_closed_sockets_is_given_back() {
+        let mut many = TracedSockets::default();
+        let open = |socket| change(socket, SynSent, Established, None);
+        let close = |socket| change(socket, FinWait2, Close, None);
+        (0..50_000).for_each(|socket| drop(many.handle(0, &open(socket))));
+        many.end_reading();
+        (0..50_000).for_each(|socket| drop(many.handle(1, &close(socket))));
+        assert!(many.open.is_empty());
+        (0..100).for_each(|_| many.end_reading());
+        // Without the marks that removed items leave, a table says how much room it has.
+        many.open.clear();
+        assert!(many.open.capacity() < 8_192, "{}", many.open.capacity());
     }
 
     #[test]
