@@ -1,6 +1,6 @@
 //! `keepwarm serve`: the experiment's services by hand.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use keepwarm_lab::Router;
 use keepwarm_lab::{data, front};
@@ -72,13 +72,19 @@ async fn serve(
 /// The failure to listen on an address, with the way out.
 pub(crate) fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
     let port = address.port();
+    // An address of IPv6 has brackets where a port follows.
+    let with_port = |port| SocketAddr::new(address.ip(), port);
+    let here: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
     match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
         Some(rustix::io::Errno::ADDRINUSE) => Failure::new(
             Exit::Listen,
             format!(
                 "cannot listen on {address}: the port is taken; stop what uses it (`ss -tlnp sport \
-                 = :{port}` names it), or choose another with --listen {}:0",
-                address.ip()
+                 = :{port}` names it), or choose another with --listen {}",
+                with_port(0)
             ),
         ),
         Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => Failure::new(
@@ -91,15 +97,16 @@ pub(crate) fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Fail
             Exit::Listen,
             format!(
                 "cannot listen on {address}: this host does not have that address; `ip addr` lists \
-                 those it has, and 127.0.0.1:{port} is for this host alone"
+                 those it has, and {} is for this host alone",
+                SocketAddr::new(here, port)
             ),
         ),
         Some(rustix::io::Errno::ACCESS) => Failure::new(
             Exit::Listen,
             format!(
                 "cannot listen on {address}: ports below 1024 take root; choose another with \
-                 --listen {}:8080",
-                address.ip()
+                 --listen {}",
+                with_port(8080)
             ),
         ),
         _ => Failure::new(Exit::Listen, format!("cannot listen on {address}: {error}")),
@@ -110,4 +117,29 @@ async fn stdin_ends() {
     let mut stdin = tokio::io::stdin();
     let mut ignored = [0; 64];
     while matches!(stdin.read(&mut ignored).await, Ok(1..)) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn way_out_is_an_address_of_the_family() {
+        let said = |address: &str, errno: Errno| {
+            let error = std::io::Error::from_raw_os_error(errno.raw_os_error());
+            cannot_listen(address.parse().unwrap(), &error).to_string()
+        };
+        for (address, errno, way_out) in [
+            ("[::1]:9465", Errno::ADDRINUSE, "--listen [::1]:0"),
+            ("127.0.0.1:9465", Errno::ADDRINUSE, "--listen 127.0.0.1:0"),
+            ("[2001:db8::1]:9465", Errno::ADDRNOTAVAIL, "[::1]:9465 is for this host alone"),
+            ("10.9.9.9:9465", Errno::ADDRNOTAVAIL, "127.0.0.1:9465 is for this host alone"),
+            ("[::]:80", Errno::ACCESS, "--listen [::]:8080"),
+        ] {
+            let said = said(address, errno);
+            assert!(said.contains(way_out), "{said}");
+        }
+    }
 }
