@@ -2,14 +2,14 @@
 
 use keepwarm_record::compare::{Claim, Comparison, Row};
 
-use crate::show::Columns;
 use crate::show::table::{Table, paragraph};
+use crate::show::{Columns, printable};
 
 /// Mark by which a script finds its own comment again, to replace it.
 const MARK: &str = "<!-- keepwarm compare -->";
 
 pub(super) fn text(comparison: &Comparison, colour: bool, columns: Columns) -> String {
-    let mut text = paragraph("", &comparison.sentence(), columns.text);
+    let mut text = paragraph("", &printable(&comparison.sentence()), columns.text);
     text.push('\n');
     let [base, new] = &comparison.names;
     let is_in_turn = comparison.rows.iter().any(|row| row.noise.is_some());
@@ -36,7 +36,7 @@ pub(super) fn text(comparison: &Comparison, colour: bool, columns: Columns) -> S
     text.push('\n');
     text.push_str(&paragraph("", &comparison.method, columns.text));
     for note in &comparison.notes {
-        text.push_str(&paragraph("Note: ", note, columns.text));
+        text.push_str(&paragraph("Note: ", &printable(note), columns.text));
     }
     text
 }
@@ -74,12 +74,14 @@ pub(super) fn github(comparison: &Comparison) -> String {
     text
 }
 
-/// A text without what Markdown or HTML would obey.
+/// A text without what Markdown, HTML or a terminal would obey.
 fn escaped(text: &str) -> String {
+    let text = printable(text);
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
             '<' => escaped.push_str("&lt;"),
+            '&' => escaped.push_str("&amp;"),
             '|' | '*' | '`' | '[' | '_' => {
                 escaped.push('\\');
                 escaped.push(letter);
@@ -94,9 +96,10 @@ fn escaped(text: &str) -> String {
 /// The end of a long name, which is what files differ in.
 fn short(name: &str) -> String {
     const MOST: usize = 14;
+    let name = printable(name);
     let length = name.chars().count();
     if length <= MOST {
-        return name.to_owned();
+        return name.into_owned();
     }
     let end: String = name.chars().skip(length - MOST + 1).collect();
     format!("…{end}")

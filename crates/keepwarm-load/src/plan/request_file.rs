@@ -194,8 +194,8 @@ fn one_option(options: &str) -> Result<(Given, &str), String> {
     match word().split_once('=') {
         Some(("name", name)) => Ok((Given::Name(name_of(name)?), rest)),
         Some(("weight", weight)) => match weight.parse() {
-            Ok(weight @ 1..) => Ok((Given::Weight(weight), rest)),
-            _ => Err(format!("weight={weight}: it is not a whole number from 1")),
+            Ok(weight @ 1..=1_000_000) => Ok((Given::Weight(weight), rest)),
+            _ => Err(format!("weight={weight}: it is not a whole number from 1 to 1000000")),
         },
         _ => Err(format!("{:?} is not weight=N or name=TEXT, which may follow the path", word())),
     }
@@ -273,6 +273,7 @@ mod tests {
             ("GET /a b", 1, "weight=N or name=TEXT"),
             ("GET /a weight=0", 1, "whole number from 1"),
             ("GET /a weight=x", 1, "whole number from 1"),
+            ("GET /a weight=99999999999", 1, "from 1 to 1000000"),
             ("GET /a name=", 1, "1 to 200 bytes"),
             ("GET /a name=\"b", 1, "closing quote"),
             ("\n\nGET a", 3, "slash"),

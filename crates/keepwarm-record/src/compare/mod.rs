@@ -120,6 +120,13 @@ impl Comparison {
                  is claimed of it"
             ));
         }
+        let is_of_one =
+            |metric: &&Metric| metric.value(base).is_some() != metric.value(new).is_some();
+        let of_one: Vec<&str> =
+            METRICS.iter().filter(is_of_one).map(|metric| metric.label).collect();
+        if !of_one.is_empty() {
+            notes.push(format!("only one of the two has a value for {}", of_one.join(", ")));
+        }
         if base.machine.processor != new.machine.processor
             || base.machine.cores != new.machine.cores
         {
@@ -147,6 +154,9 @@ impl Comparison {
         };
         let (better, worse) = (of(Claim::Better), of(Claim::Worse));
         match (better.is_empty(), worse.is_empty()) {
+            (true, true) if self.rows.iter().all(|row| row.claim == Claim::TooFew) => {
+                format!("Too little was measured to say whether {base} and {new} differ.")
+            }
             (true, true) => format!("No difference between {base} and {new} is beyond the noise."),
             (false, true) => format!("{new} is better than {base}: {}.", better.join("; ")),
             (true, false) => format!("{new} is worse than {base}: {}.", worse.join("; ")),

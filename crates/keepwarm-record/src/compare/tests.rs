@@ -101,6 +101,15 @@ fn short_records_claim_nothing() {
     let comparison = Comparison::of_records(names(), &base, &new);
     assert!(comparison.rows.iter().all(|row| row.claim == Claim::TooFew), "{comparison:?}");
     assert!(comparison.notes[0].contains("drift between the runs"), "{:?}", comparison.notes);
+    assert_eq!(
+        comparison.sentence(),
+        "Too little was measured to say whether base and new differ."
+    );
+    let mut none = a_load(1_000.0, 4);
+    (none.latency_us.p50, none.latency_us.p99, none.latency_us.mean) = (None, None, None);
+    let comparison = Comparison::of_records(names(), &base, &none);
+    let notes = comparison.notes.join("; ");
+    assert!(notes.contains("only one of the two has a value for p50, p99, mean time"), "{notes}");
 }
 
 /// A run of some seconds, with a few requests of these times in each.
