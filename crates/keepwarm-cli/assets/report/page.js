@@ -191,11 +191,13 @@
     fill();
   }
 
-  /* Ticks of a logarithmic axis of times: 1, 2 and 5 of each decade would crowd, so 1 of each. */
+  /* The range of a logarithmic axis of times. It begins at a whole number of its decade: ticks are counted
+     from there, and stand at 1, 10 and 100 ms then. */
   const timeRange = (u, low, high) => {
-    const from = Math.max(1, low || 1);
+    const from = Math.max(1, (low || 1) / 1.15);
+    const decade = 10 ** Math.floor(Math.log10(from));
     const to = Math.max(high || 10, from * 2);
-    return [from / 1.3, to * 1.3];
+    return [Math.floor(from / decade) * decade, to * 1.3];
   };
 
   /* The counts of groups of slices: one array of numbers a group, over the values that any slice has. */

@@ -8,8 +8,11 @@ export function figures() {
   };
   const wrong = [];
   const all = [...document.querySelectorAll('[data-key]')];
+  const records = {};
   for (const one of all) {
-    const record = JSON.parse(document.getElementById('record-' + one.dataset.document).textContent);
+    const at = one.dataset.document;
+    records[at] ??= JSON.parse(document.getElementById('record-' + at).textContent);
+    const record = records[at];
     const value = one.dataset.key.split('/').slice(1)
       .reduce((at, key) => at?.[key.replaceAll('~1', '/').replaceAll('~0', '~')], record);
     const text = one.textContent;

@@ -54,13 +54,27 @@ await page.evaluate(axe);
 const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
 const serious = violations.filter((one) => ['serious', 'critical'].includes(one.impact)).map((one) => one.id);
 const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-if (process.env.PICTURES) await page.screenshot({ path: `${process.env.PICTURES}/live.png`, fullPage: true });
+/* Pictures of what is there now, at desktop and phone width, light and dark. */
+const pictures = async (name) => {
+  if (!process.env.PICTURES) return;
+  for (const [size, width] of [['desktop', 1200], ['phone', 390]]) {
+    await page.setViewportSize({ width, height: 900 });
+    for (const colorScheme of ['light', 'dark']) {
+      await page.emulateMedia({ colorScheme });
+      await page.waitForTimeout(1500);
+      await page.screenshot({ path: `${process.env.PICTURES}/${name}-${size}-${colorScheme}.png`, fullPage: true });
+    }
+  }
+  await page.emulateMedia({ colorScheme: 'light' });
+  await page.setViewportSize({ width: 1200, height: 900 });
+};
+await pictures('live');
 console.log(JSON.stringify({ before: before.requests.completed, after: after.requests.completed, kept, serious, overflow, ...await page.evaluate(figures) }));
 
 await page.waitForFunction(() => document.getElementById('live').textContent.includes('has ended'), null, PATIENT);
 const said = await page.evaluate(() => [...document.querySelectorAll('.verdict')].length);
 const last = await record();
 await page.waitForTimeout(1500);
-if (process.env.PICTURES) await page.screenshot({ path: `${process.env.PICTURES}/live-over.png`, fullPage: true });
+await pictures('live-over');
 console.log(JSON.stringify({ errors, elsewhere, said, stopped: last.stopped, ...await page.evaluate(figures) }));
 await browser.close();
