@@ -8,8 +8,8 @@ use std::time::Duration;
 use common::{idle, requests};
 use keepwarm_diagnose::knowledge::{Kind, Runtime};
 use keepwarm_diagnose::{
-    Cause, Evidence, Finding, HostCounters, Idle, Level, ListenQueue, OpenTraffic, PolledEvidence,
-    Side, StuckSockets, judge, judge_host,
+    Cause, Evidence, Finding, HostCounters, Idle, Level, ListenQueue, Messages, OpenTraffic,
+    PolledEvidence, Side, StuckSockets, judge, judge_host,
 };
 
 /// A client that opened and closed a thousand connections, one request each.
@@ -137,6 +137,15 @@ fn waiting_in_vain_is_d13() {
     is(&met(9, 9), "D1");
     is(&met(20, 10), "D1");
     assert!(is(&met(1000, 1000), "D13").confidence > found.confidence);
+    // Half of it is enough where the closes came after one time, behind a handshake that dumps met too.
+    let deadline = Evidence {
+        idle_local: idle(300, 0.9),
+        messages: Messages::WithHandshakePerhaps(requests(1, 1_000).unwrap_or_default()),
+        ..met(20, 10)
+    };
+    assert!(is(&deadline, "D13").confidence < 0.9, "{deadline:#?}");
+    is_not(&Evidence { idle_local: idle(300, 0.5), ..deadline.clone() }, "D13");
+    is_not(&Evidence { met_waiting_in_vain: 4, ..deadline }, "D13");
 }
 
 #[test]

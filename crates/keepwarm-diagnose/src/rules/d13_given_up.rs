@@ -11,8 +11,8 @@ use crate::finding::{Cause, Finding};
 use crate::knowledge::{Situation, next_step};
 use crate::thresholds::{
     CLUSTERED, COMMON_DEADLINE, COMMON_WAIT, DOMINANT, ENOUGH_CLOSES, GIVEN_UP, GIVEN_UP_SURE,
-    HALF_SURE, IN_VAIN, LONGEST_FAREWELL_MS, MANY_WAIT, NOT_WAITED_FOR, SHORT_WAIT, TICKS_MS,
-    UNANSWERED_SURE,
+    HALF_SURE, IN_VAIN, LONGEST_FAREWELL_MS, MANY_WAIT, NOT_WAITED_FOR, SHORT_WAIT, SOME_IN_VAIN,
+    TICKS_MS, UNANSWERED_SURE,
 };
 use crate::words::{millis, percent, thousands};
 
@@ -109,16 +109,24 @@ fn too_late(seen: &Evidence) -> Option<Finding> {
 /// a protocol says farewell before it closes, the close itself does not show it.
 fn in_vain(seen: &Evidence) -> Option<Finding> {
     let least = seen.waited_in_vain();
-    if seen.closed() < ENOUGH_CLOSES || seen.met_waiting < MANY_WAIT || least < IN_VAIN {
+    // Where the client closed after one time, as a deadline makes it, some of the waiting is enough: a
+    // dump may have met the handshake.
+    let closes_late = seen.messages.may_have_handshake()
+        && seen.idle_before_close_by(Side::Client).is_some_and(|idle| {
+            idle.common_share >= CLUSTERED && idle.p50_ms >= 2 * LONGEST_FAREWELL_MS
+        });
+    let enough = if closes_late { SOME_IN_VAIN } else { IN_VAIN };
+    if seen.closed() < ENOUGH_CLOSES || seen.met_waiting < MANY_WAIT || least < enough {
         return None;
     }
+    let sure = if least < IN_VAIN { GIVEN_UP_SURE } else { least };
     let summary = format!(
         "{} connections were met while the client waited for an answer, and on {} of them none came \
          before they were closed: requests are given up",
         thousands(seen.met_waiting),
         thousands(seen.met_waiting_in_vain)
     );
-    Some(with_step(seen, Cause::GivenUp { deadline_ms: None }, least, summary))
+    Some(with_step(seen, Cause::GivenUp { deadline_ms: None }, sure, summary))
 }
 
 /// Finds many open connections on which every request waits: a server that does not read or

@@ -106,10 +106,10 @@ impl DeadSocket {
         !self.disconnected && self.event.rqueue > 1
     }
 
-    /// Returns whether no more was left unread than a farewell of TLS and a FIN take. One message of the
+    /// Returns whether no more was left unread than a farewell of TLS and a FIN take. One segment of the
     /// client's is no handshake, and what is unread after it is a body.
     pub(super) fn has_unread_farewell(&self, side: Side) -> bool {
-        let may_be_tls = Exchange::of(side, &self.event).is_some_and(|one| one.messages > 1);
+        let may_be_tls = Exchange::of(side, &self.event).is_some_and(|one| one.asked_segments > 1);
         may_be_tls && self.has_unread_data() && self.event.rqueue <= FAREWELL_BYTES + 1
     }
 
@@ -394,7 +394,7 @@ pub(crate) mod tests {
         assert!(is_farewell(25, 4), "24 bytes of TLS 1.3, and the FIN behind them");
         assert!(is_farewell(86, 4), "the longest of TLS 1.2, and a FIN");
         assert!(!is_farewell(87, 4), "a part of a body");
-        assert!(!is_farewell(25, 1), "one message is no handshake: a part of a short body");
+        assert!(!is_farewell(25, 1), "one segment is no handshake: a part of a short body");
         assert!(!is_farewell(1, 4), "a FIN alone is no data");
     }
 }

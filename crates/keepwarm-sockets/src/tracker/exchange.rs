@@ -51,6 +51,8 @@ pub(super) struct Exchange {
     pub(super) shape: Shape,
     /// Bytes of the client's messages.
     pub(super) asked_bytes: Option<u64>,
+    /// Segments with data from the client, at most.
+    pub(super) asked_segments: u32,
     /// Segments with data from the server.
     pub(super) answers: u32,
     /// The server sent again and again: many short messages for each of the client's.
@@ -112,8 +114,8 @@ impl Exchange {
         let once = messages.saturating_sub(u32::from(side == Side::Server && messages > 1));
         let behind_tls =
             without_handshake(once, asked.most.min(and_due(answers)), asked.has_long_hello());
-        // One message is no handshake, so nothing after it is a farewell of TLS.
-        let farewell = if messages > 1 { FAREWELL_BYTES } else { 0 };
+        // One segment is no handshake, so nothing after it is a farewell of TLS.
+        let farewell = if asked.most > 1 { FAREWELL_BYTES } else { 0 };
         let in_flight = InFlight::of(socket, farewell).filter(|_| side == Side::Server);
         let shape = Shape::of(&asked, &answered, (side == Side::Client).then_some(&info));
         Some(Exchange {
@@ -123,6 +125,7 @@ impl Exchange {
             behind_tls,
             shape,
             asked_bytes: asked.bytes,
+            asked_segments: asked.most,
             answers,
             is_stream,
             waiting_ms,

@@ -171,6 +171,7 @@ impl OpenSocket {
             behind_tls: (0, 0),
             shape: Shape::Unknown,
             asked_bytes: None,
+            asked_segments: 0,
             answers: self.answers,
             is_stream: false,
             waiting_ms: Some(0),
