@@ -320,6 +320,10 @@ fn streams_are_no_leak() {
         window: Duration::from_secs(10),
         ..streams(1000, 1000)
     };
+    // A program that is quick leaves as many pools at once.
+    is(&at_once, "D1");
+    let at_once =
+        Evidence { usual_established: Some(50), window: at_once.window, ..streams(50, 50) };
     let found = is(&at_once, "healthy");
     assert!(found.confidence < 0.9 && found.summary.contains("at about one time"), "{found:?}");
     is(&Evidence { window: Duration::from_secs(2), ..at_once }, "mixed");

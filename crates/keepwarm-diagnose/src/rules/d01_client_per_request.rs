@@ -1,7 +1,7 @@
 //! D1: the client opens a connection for each request, or for a few, and throws it away.
 
 use super::one_request_each::OneEach;
-use super::{finding, healthy, streams};
+use super::{finding, streams};
 use crate::evidence::{Evidence, Messages, PolledEvidence, Requests, Side, share};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
@@ -20,7 +20,7 @@ pub(super) fn pools_pile_up(seen: &Evidence) -> Option<Finding> {
     // A large pool that has just been filled looks the same, until it is used a second time.
     let fills_a_pool = seen.load.is_some_and(|load| grown <= load.concurrency);
     // A leaked connection carries one answer and then nothing: a stream goes on.
-    let leaks = piled_up && once && !streams::flow(seen) && !healthy::stands(seen);
+    let leaks = piled_up && once && !streams::flow(seen);
     (leaks && seen.opened >= ENOUGH_TO_LEAK && !fills_a_pool).then(|| {
         let summary = format!(
             "{} connections were opened for {} requests, and {} of them stay open after one request: \
