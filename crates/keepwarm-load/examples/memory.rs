@@ -43,8 +43,7 @@ fn load(url: &str, requests: u64, connections: usize) -> Result<(), Box<dyn std:
     println!("{:>12}  resident", "requests");
     let mut printed = 0;
     let mut early = None;
-    while !run.is_finished() {
-        std::thread::sleep(Duration::from_millis(20));
+    while !run.wait_at_most(Duration::from_millis(20)) {
         let done = run.progress().completed;
         if done * 10 / requests > printed {
             printed = done * 10 / requests;

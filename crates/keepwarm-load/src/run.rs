@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::counts::{Slice, Tally, Timeline};
-use crate::engine::{Engine, Shared};
+use crate::engine::{Engine, Running, Shared};
 use crate::pacer;
 use crate::plan::Plan;
 use crate::summary::{StopReason, Summary};
@@ -159,15 +159,19 @@ impl Run {
                 of_thread.min(most),
                 started,
             )?;
-            engines.push(engine);
+            engines.push((engine, Running::new(&shared)));
         }
         if let Some(ttl) = plan.dns_ttl() {
             look_up_again(&plan, &shared, ttl);
         }
         let mut run = Self { plan, shared, threads: Vec::with_capacity(engines.len()), started };
-        for (thread, engine) in engines.into_iter().enumerate() {
+        for (thread, (engine, running)) in engines.into_iter().enumerate() {
             let builder = std::thread::Builder::new().name(format!("load-{thread}"));
-            match builder.spawn(move || engine.run()) {
+            let work = move || {
+                let _running = running;
+                engine.run()
+            };
+            match builder.spawn(work) {
                 Ok(handle) => run.threads.push(handle),
                 Err(error) => {
                     run.stop().abort();
@@ -225,7 +229,12 @@ impl Run {
 
     /// Returns true if every thread has ended, so that [`wait`](Self::wait) returns at once.
     pub fn is_finished(&self) -> bool {
-        self.threads.iter().all(JoinHandle::is_finished)
+        self.wait_at_most(Duration::ZERO)
+    }
+
+    /// Waits until every thread has ended, but no longer than `most`. Returns true if they have.
+    pub fn wait_at_most(&self, most: Duration) -> bool {
+        self.shared.wait_for_end(most)
     }
 
     /// Waits for the end of the run.
@@ -235,7 +244,6 @@ impl Run {
     /// If a thread of the run has panicked, with its panic.
     pub fn wait(mut self) -> Summary {
         let tallies = self.join();
-        self.shared.end();
         let reason = if !tallies.iter().any(|tally| tally.cut_short) {
             // A stop that came too late has stopped nothing.
             StopReason::Finished

@@ -181,12 +181,21 @@ fn abort_ends_at_once_with_summary() {
 }
 
 #[test]
+fn end_of_all_threads_is_waited_for() {
+    let server = HttpServer::start(ignore_all);
+    let run =
+        Run::start(plan(&server).requests(2).concurrency(2).threads(2).build().unwrap()).unwrap();
+    assert!(!run.wait_at_most(Duration::from_millis(1)) && !run.is_finished());
+    run.stop().abort();
+    assert!(run.wait_at_most(common::LIMIT) && run.is_finished());
+    assert_eq!(run.wait().completed, 0);
+}
+
+#[test]
 fn stop_after_end_changes_nothing() {
     let server = HttpServer::start(answer_all);
     let run = Run::start(plan(&server).requests(3).build().unwrap()).unwrap();
-    while !run.is_finished() {
-        std::thread::yield_now();
-    }
+    assert!(run.wait_at_most(common::LIMIT) && run.is_finished());
     run.stop().stop();
     let summary = run.wait();
     assert_eq!((summary.completed, summary.stopped), (3, StopReason::Finished));

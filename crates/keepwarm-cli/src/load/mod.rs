@@ -263,8 +263,9 @@ pub(crate) fn drive(
     let mut progress = Progress::new();
     let mut verdict = Ok(());
     let mut aborted = None;
-    while !run.is_finished() {
-        std::thread::sleep(TICK);
+    let mut is_over = false;
+    while !is_over {
+        is_over = run.wait_at_most(TICK);
         if verdict.is_ok() && aborted.is_none() {
             match check(&run) {
                 Ok(reason) => aborted = reason,

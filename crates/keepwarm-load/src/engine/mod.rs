@@ -22,7 +22,7 @@ mod secure;
 mod shared;
 mod slot;
 
-pub(crate) use shared::Shared;
+pub(crate) use shared::{Running, Shared};
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};

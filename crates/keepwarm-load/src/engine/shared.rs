@@ -2,7 +2,7 @@
 //! written on the hot path: a thread reads the stop flags and publishes its progress once a batch.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::backends::Backends;
@@ -35,8 +35,8 @@ pub(crate) struct Shared {
     aborted: AtomicBool,
     unreachable: AtomicBool,
     opened: AtomicBool,
-    /// All threads have ended.
-    ended: (Mutex<bool>, Condvar),
+    /// [`Running`] of threads that have not ended.
+    running: (Mutex<usize>, Condvar),
     /// Dials of the whole run that failed at every address.
     failed_dials: AtomicU64,
     unreachable_after: u64,
@@ -61,7 +61,7 @@ impl Shared {
             aborted: AtomicBool::new(false),
             unreachable: AtomicBool::new(false),
             opened: AtomicBool::new(false),
-            ended: (Mutex::new(false), Condvar::new()),
+            running: (Mutex::new(0), Condvar::new()),
             failed_dials: AtomicU64::new(0),
             unreachable_after: failures.min(at_most),
             cells: (0..threads).map(|_| ProgressCell::default()).collect(),
@@ -89,17 +89,15 @@ impl Shared {
         self.aborted.store(true, Relaxed);
     }
 
-    /// Says that all threads have ended.
-    pub(crate) fn end(&self) {
-        *self.ended.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.ended.1.notify_all();
+    fn running(&self) -> MutexGuard<'_, usize> {
+        self.running.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until all threads have ended, but no longer than `most`. Returns true if they have.
     pub(crate) fn wait_for_end(&self, most: Duration) -> bool {
-        let ended = self.ended.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.ended.1.wait_timeout_while(ended, most, |ended| !*ended);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+        let running = self.running();
+        let waited = self.running.1.wait_timeout_while(running, most, |running| *running > 0);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 == 0
     }
 
     /// Returns true if no further request may be released.
@@ -131,6 +129,25 @@ impl Shared {
         let failed = self.failed_dials.fetch_add(1, Relaxed) + 1;
         if failed >= self.unreachable_after && !self.opened.load(Relaxed) {
             self.unreachable.store(true, Relaxed);
+        }
+    }
+}
+/// A thread that has not ended, whether it was started or not: dropped with what it runs, by a panic too.
+pub(crate) struct Running(Arc<Shared>);
+
+impl Running {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        *shared.running() += 1;
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut running = self.0.running();
+        *running -= 1;
+        if *running == 0 {
+            self.0.running.1.notify_all();
         }
     }
 }

@@ -5,13 +5,13 @@
 pub(crate) mod frames;
 pub(crate) mod tls;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use keepwarm_load::{Plan, PlanBuilder, Run, Summary};
 use keepwarm_testkit::http_server::{HttpServer, ServerTruth};
 
 /// The bound of every run in these tests.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs to the end, or stops and fails if that takes too long. Checks that all sums hold.
 pub(crate) fn run(builder: PlanBuilder) -> Summary {
@@ -20,14 +20,9 @@ pub(crate) fn run(builder: PlanBuilder) -> Summary {
 
 /// Waits for the end of a run that has begun, or stops it and fails.
 pub(crate) fn wait(run: Run) -> Summary {
-    let begun = Instant::now();
-    while !run.is_finished() {
-        if begun.elapsed() > LIMIT {
-            run.stop().abort();
-            panic!("the run did not end: {:#?}", run.wait());
-        }
-        // The engine has no event for its end but `wait`, which has no patience.
-        std::thread::sleep(Duration::from_millis(1));
+    if !run.wait_at_most(LIMIT) {
+        run.stop().abort();
+        panic!("the run did not end: {:#?}", run.wait());
     }
     let progress = run.progress();
     let summary = run.wait();
