@@ -2,13 +2,19 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use keepwarm::connect::Destination;
 use keepwarm::{Client, ClientBuilder, RequestBuilder, Response};
 use keepwarm_testkit::scripted::within;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
-use tokio::sync::mpsc;
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex,
+};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 pub(crate) const DATA: u8 = 0;
@@ -62,14 +68,91 @@ pub(crate) struct Dials(mpsc::UnboundedReceiver<DuplexStream>);
 
 /// A client whose every connection is one of the test's.
 pub(crate) fn client(build: impl FnOnce(ClientBuilder) -> ClientBuilder) -> (Client, Dials) {
+    client_by(|pipe| pipe, build)
+}
+
+fn client_by<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    wrap: impl FnMut(DuplexStream) -> S + Send + 'static,
+    build: impl FnOnce(ClientBuilder) -> ClientBuilder,
+) -> (Client, Dials) {
     let (sender, dials) = mpsc::unbounded_channel();
+    let wrap = Arc::new(Mutex::new(wrap));
     let connector = tower::service_fn(move |_: Destination| {
         let (ours, theirs) = duplex(64 << 10);
         let sent = sender.send(theirs).map_err(|_| io::Error::other("the test is over"));
+        let ours = (wrap.lock().expect("no panic"))(ours);
         std::future::ready(sent.map(|()| ours))
     });
     let builder = Client::builder().http2_prior_knowledge().connector(connector);
     (build(builder).build().expect("a client"), Dials(dials))
+}
+
+/// The client's end of a pipe whose writes can be made to fail, as a socket's do behind an RST. What its peer
+/// sends can be read all the same.
+pub(crate) struct Breakable {
+    pipe: DuplexStream,
+    wire: Option<Arc<Wire>>,
+}
+
+/// Whether a write may pass, and that one was refused.
+#[derive(Default)]
+pub(crate) struct Wire {
+    is_broken: AtomicBool,
+    refused: Notify,
+}
+
+impl Wire {
+    /// Lets no further byte pass.
+    pub(crate) fn cut(&self) {
+        self.is_broken.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until a write was refused.
+    pub(crate) async fn refused(&self) {
+        within("a write", self.refused.notified()).await;
+    }
+}
+
+impl AsyncRead for Breakable {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Breakable {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let wire = self.wire.as_ref().filter(|wire| wire.is_broken.load(Ordering::SeqCst));
+        if let Some(wire) = wire {
+            wire.refused.notify_one();
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        Pin::new(&mut self.pipe).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_shutdown(cx)
+    }
+}
+
+/// A client whose first connection goes over a wire that can be cut.
+pub(crate) fn client_over_a_wire() -> (Client, Dials, Arc<Wire>) {
+    let wire = Arc::new(Wire::default());
+    let mut first = Some(Arc::clone(&wire));
+    let (client, dials) =
+        client_by(move |pipe| Breakable { pipe, wire: first.take() }, |builder| builder);
+    (client, dials, wire)
 }
 
 impl Dials {

@@ -1,6 +1,7 @@
 //! The stream beneath HTTP/2: counts what is read, remembers how it began, and knows whether the
 //! kernel takes more.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,10 +11,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::guard::Guard;
 use crate::wire::stream::Stream;
+
+/// The longest wait for what the peer said before it closed, once it takes no more bytes.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Limit on the streams that are noted for the size of their heads.
 const MAX_NOTED: usize = 1024;
@@ -153,11 +157,64 @@ pub(super) struct Counted {
     guard: Guard,
     /// Bytes that the guard has held back or corrected, for the next reads.
     corrected: Bytes,
+    refused: Option<Refused>,
+}
+
+/// A write that failed because the peer has closed. The peer's last words may still wait in the receive
+/// buffer, and a GOAWAY among them says which requests go again: so they are read first, further writes
+/// go nowhere, and the failure is told where the reading ends.
+struct Refused {
+    error: io::ErrorKind,
+    patience: Pin<Box<Sleep>>,
 }
 
 impl Counted {
     pub(super) fn new(stream: Stream, heard: std::sync::Arc<Heard>) -> Self {
-        Self { stream, heard, guard: Guard::default(), corrected: Bytes::new() }
+        Self { stream, heard, guard: Guard::default(), corrected: Bytes::new(), refused: None }
+    }
+
+    /// Writes, unless the peer takes no more. `length` is that of the bytes.
+    fn poll_written(
+        &mut self,
+        length: usize,
+        write: impl FnOnce(&mut Stream) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if self.refused.is_some() {
+            return Poll::Ready(Ok(length));
+        }
+        let polled = write(&mut self.stream);
+        self.heard.wrote(&polled);
+        match polled {
+            Poll::Ready(Err(error)) if self.is_refusal(&error) => Poll::Ready(Ok(length)),
+            polled => polled,
+        }
+    }
+
+    /// Notes a write that failed because the peer has closed. Returns false if it failed otherwise.
+    fn is_refusal(&mut self, error: &io::Error) -> bool {
+        let error = error.kind();
+        let is_closed = matches!(error, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
+        if is_closed {
+            let patience = Box::pin(tokio::time::sleep(LAST_WORDS));
+            self.refused = Some(Refused { error, patience });
+        }
+        is_closed
+    }
+
+    /// Reads from the stream; after a failed write until there is no more to read.
+    fn poll_stream(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let Some(refused) = &mut self.refused else { return polled };
+        match polled {
+            // An RST that no FIN came before is told as one.
+            Poll::Ready(Ok(()))
+                if buf.filled().len() == before
+                    && refused.error == io::ErrorKind::ConnectionReset => {}
+            Poll::Ready(_) => return polled,
+            Poll::Pending => ready!(refused.patience.as_mut().poll(cx)),
+        }
+        Poll::Ready(Err(refused.error.into()))
     }
 
     /// Shows the guard the bytes that were read. Returns true if they can be passed on as they are.
@@ -185,7 +242,7 @@ impl AsyncRead for Counted {
                 return Poll::Ready(Ok(()));
             }
             let before = buf.filled().len();
-            if let Err(error) = ready!(Pin::new(&mut self.stream).poll_read(cx, buf)) {
+            if let Err(error) = ready!(self.poll_stream(cx, buf)) {
                 self.heard.peer_has_ended.store(true, Ordering::Relaxed);
                 return Poll::Ready(Err(error));
             }
@@ -205,9 +262,7 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.heard.wrote(&polled);
-        polled
+        self.poll_written(bytes.len(), |stream| Pin::new(stream).poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -215,9 +270,8 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.heard.wrote(&polled);
-        polled
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        self.poll_written(length, |stream| Pin::new(stream).poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -225,10 +279,19 @@ impl AsyncWrite for Counted {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        if self.refused.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        match ready!(Pin::new(&mut self.stream).poll_flush(cx)) {
+            Err(error) if self.is_refusal(&error) => Poll::Ready(Ok(())),
+            flushed => Poll::Ready(flushed),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.refused.is_some() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
