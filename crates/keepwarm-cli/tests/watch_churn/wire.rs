@@ -153,6 +153,7 @@ fn named(played: &Played, document: &Value, side: &str) -> u64 {
 ///
 /// Among these are ways whose TIME_WAIT an RST removes. Counters say how many were removed of all, and
 /// not towards which service: so a close without TIME_WAIT may be unclassified, and is never another's.
+/// So may be an abort within a tick of the clock after the last segment, which may have been a FIN.
 fn alike(way: Way) -> Vec<(&'static str, [&'static str; 2])> {
     let mut alike = told_apart_by_traces(way);
     let truth = Truth::of_close(way);
@@ -163,6 +164,10 @@ fn alike(way: Way) -> Vec<(&'static str, [&'static str; 2])> {
             alike.push((side, ["remote_fin", "unclassified"]));
         } else if was_removed {
             alike.push((side, ["local_fin", "unclassified"]));
+        }
+        let aborted = if side == "client" { truth.client_rst } else { truth.server_rst };
+        if aborted > 0 {
+            alike.push((side, ["local_rst", "unclassified"]));
         }
     }
     alike
