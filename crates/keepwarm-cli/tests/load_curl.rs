@@ -203,7 +203,7 @@ fn copied_line_is_taken_from_a_file() {
     fs::remove_dir_all(folder).expect("removable");
 }
 
-/// What a load cannot do is named, with its way to the same end.
+/// An option that a load does not have is refused by its name, with another way to the same end.
 #[test]
 fn other_lines_are_refused_by_name() {
     for (line, named) in [

@@ -14,8 +14,8 @@
 //!
 //! # Tables of fields
 //!
-//! Both sides use tables of fields, of the 4 KiB that RFC 9113 gives them, as other clients do: a server
-//! whose answers could not refer to a table would do more work for a load than for its users.
+//! Both sides use tables of fields, of the 4 KiB that RFC 9113 gives them, as other clients do: without
+//! a table a server would do more work for a load than for its users.
 //!
 //! A block of the server is turned into one that refers to the static table alone before it is handed
 //! on, so that it needs no other block. A block that is too large is passed over, and the connection

@@ -39,7 +39,7 @@ struct Handshake {
     hello: usize,
     /// Hello, certificate and Finished of the server.
     certificate: usize,
-    /// What the client sends before its first request, each in a segment of its own.
+    /// Messages of the client before its first request, each in a segment of its own.
     finished: &'static [usize],
     /// Tickets of the server, each in a segment of its own.
     tickets: &'static [usize],

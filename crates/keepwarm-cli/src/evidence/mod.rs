@@ -66,7 +66,7 @@ pub(crate) struct Judge {
     reuse: TimeWaitReuse,
     /// Counters of the network namespace when the watch began.
     counters: Option<Counters>,
-    /// What they have counted since, as of the report that was judged last.
+    /// Growth of these counters from then to the report that was judged last.
     counted: Option<Counters>,
     runtimes: Remembered<Runtime>,
     cgroups: Remembered<String>,

@@ -25,7 +25,8 @@ const SHORTEST: Duration = Duration::from_micros(10);
 /// Divides the shortest service time lately seen: a nap may add half a per cent to it.
 const SHARE: u64 = 200;
 
-/// The same with several streams on a connection: a nap may add two per cent, and adds one on average.
+/// The divisor with several streams on a connection: a nap may add two per cent to the service time, and
+/// adds one on average.
 const SHARE_OF_STREAMS: u64 = 50;
 
 /// The most events, or responses, after which a nap is worthwhile. While a larger batch is handled,

@@ -132,7 +132,8 @@ impl Shared {
         }
     }
 }
-/// A thread that has not ended, whether it was started or not: dropped with what it runs, by a panic too.
+
+/// A thread that has not ended, or was not started yet. Dropped with what the thread runs, by a panic too.
 pub(crate) struct Running(Arc<Shared>);
 
 impl Running {

@@ -151,7 +151,7 @@ struct Doubtful {
     server_only: u64,
     /// Idle times before them, if the peer began them; in no other histogram.
     idle: Histogram,
-    /// The same times, if the local side began them.
+    /// Idle times before them, if the local side began them.
     idle_if_own: Histogram,
     /// For a client: closes among them while an answer was due, and for how long it had been.
     given_up: u64,

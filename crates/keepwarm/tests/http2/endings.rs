@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::peer::{
     CALM_DOWN, GOAWAY, INTERNAL_ERROR, MAX_STREAMS, NO_ERROR, REFUSED_STREAM, client,
-    client_over_a_wire, failure, get, post, text,
+    client_behind_a_cut, failure, get, post, text,
 };
 
 /// A server that shuts down in two steps: "no more", and then which it has taken.
@@ -44,12 +44,7 @@ async fn goaway_may_come_twice() {
 /// A server that has closed refuses the next request by an RST; the GOAWAY that it sent before waits unread.
 #[tokio::test(start_paused = true)]
 async fn goaway_is_read_behind_a_failed_write() {
-    let (client, mut dials, wire) = client_over_a_wire();
-    let taken = get(&client);
-    let mut peer = dials.accept(&[]).await;
-    peer.serve("first").await;
-    assert_eq!(text(taken).await, "first");
-    wire.cut();
+    let (client, mut dials, mut peer, wire) = client_behind_a_cut().await;
     let not_taken = post(&client, "b");
     wire.refused().await;
     peer.goaway(1, NO_ERROR).await;
@@ -62,16 +57,15 @@ async fn goaway_is_read_behind_a_failed_write() {
 /// A peer that neither takes a byte nor says anything.
 #[tokio::test(start_paused = true)]
 async fn failed_write_is_told_within_a_second() {
-    let (client, mut dials, wire) = client_over_a_wire();
-    let taken = get(&client);
-    let mut peer = dials.accept(&[]).await;
-    peer.serve("first").await;
-    assert_eq!(text(taken).await, "first");
-    wire.cut();
+    let (client, mut dials, _peer, wire) = client_behind_a_cut().await;
     let (late, began) = (post(&client, "b"), Instant::now());
+    wire.refused().await;
+    let unsent = post(&client, "c");
     let error = failure(late).await;
     assert!(began.elapsed() <= Duration::from_secs(1), "{error:?}");
     assert!(!error.is_timeout(), "{error:?}");
+    dials.accept(&[]).await.serve("second").await;
+    assert_eq!(text(unsent).await, "second", "it was not sent into the void");
 }
 
 /// A stream above the last one was not processed, whatever the code.

@@ -102,11 +102,6 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Lets no further byte pass.
-    pub(crate) fn cut(&self) {
-        self.is_broken.store(true, Ordering::SeqCst);
-    }
-
     /// Waits until a write was refused.
     pub(crate) async fn refused(&self) {
         within("a write", self.refused.notified()).await;
@@ -146,13 +141,18 @@ impl AsyncWrite for Breakable {
     }
 }
 
-/// A client whose first connection goes over a wire that can be cut.
-pub(crate) fn client_over_a_wire() -> (Client, Dials, Arc<Wire>) {
+/// A client that had one answer by its first connection, whose wire is cut.
+pub(crate) async fn client_behind_a_cut() -> (Client, Dials, Peer, Arc<Wire>) {
     let wire = Arc::new(Wire::default());
     let mut first = Some(Arc::clone(&wire));
-    let (client, dials) =
+    let (client, mut dials) =
         client_by(move |pipe| Breakable { pipe, wire: first.take() }, |builder| builder);
-    (client, dials, wire)
+    let answered = get(&client);
+    let mut peer = dials.accept(&[]).await;
+    peer.serve("first").await;
+    assert_eq!(text(answered).await, "first");
+    wire.is_broken.store(true, Ordering::SeqCst);
+    (client, dials, peer, wire)
 }
 
 impl Dials {

@@ -24,6 +24,14 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 pub(crate) struct Process(pub(crate) Child);
 
 impl Process {
+    /// Returns the ids of its child processes.
+    pub(crate) fn children(&self) -> Vec<String> {
+        let id = self.0.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let children = children.expect("the kernel lists children");
+        children.split_whitespace().map(str::to_owned).collect()
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
         let id = self.0.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().expect("kill").success());

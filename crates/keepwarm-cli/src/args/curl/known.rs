@@ -1,5 +1,5 @@
 //! Options of curl that a load treats without a rule of their own: those that change nothing in it, and
-//! those that are refused with a way out. Tables alone.
+//! those that are refused with a way out. Owns two tables, and no rule.
 
 /// Options without a value that change nothing in a load: they are about curl's own output, about
 /// redirects and retries, which a load counts, or about versions of TLS that a load offers anyway.

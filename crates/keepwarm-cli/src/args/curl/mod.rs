@@ -1,16 +1,19 @@
 //! A curl command line as a load: `keepwarm load -- curl …`.
 //!
 //! Owns the options of curl that mean something to a load, and the refusal of the others by name.
-//! `known` has those without a rule of their own, `form` the body of `-F`, `cookies` the files of `-b`.
+//! `known` has those without a rule of their own, `url` the URL, `form` the body of `-F`, `cookies` the files
+//! of `-b`.
 
 mod cookies;
 mod form;
 mod known;
+mod url;
 
 use std::collections::VecDeque;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use keepwarm_record::duration;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::{LoadOptions, header};
 use crate::exit::{Exit, Failure};
@@ -106,7 +109,7 @@ pub(crate) fn apply(mut options: LoadOptions) -> Result<LoadOptions, Failure> {
         } else if word.len() > 1 && word.starts_with('-') && !has_ended {
             shorts(&mut options, &mut line, &word, &mut words)?;
         } else {
-            url(&mut options, &mut line, &word)?;
+            url::take(&mut options, &mut line, &word)?;
         }
     }
     finish(options, line)
@@ -222,7 +225,7 @@ fn of_request(
         "I" | "head" => line.head = true,
         "g" | "globoff" => line.is_plain = true,
         "path-as-is" => line.keeps_dots = true,
-        "url" => url(options, line, &given.value()?)?,
+        "url" => url::take(options, line, &given.value()?)?,
         "L" | "location" | "location-trusted" => crate::output::complain(
             &"curl line, -L: redirects are counted and not followed; give the last URL instead",
         ),
@@ -389,6 +392,9 @@ fn file_text(options: &LoadOptions, word: &str, file: &str) -> Result<String, Fa
     String::from_utf8(bytes).map_err(|_| refused(word, &format!("{file} is not UTF-8")))
 }
 
+/// Bytes that `--data-urlencode` encodes: all but those that RFC 3986 calls unreserved.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// Encodes the content of `--data-urlencode`: `CONTENT`, `=CONTENT`, `NAME=CONTENT`, `@FILE` or
 /// `NAME@FILE`.
 fn urlencoded(options: &LoadOptions, word: &str, text: &str) -> Result<String, Failure> {
@@ -401,114 +407,8 @@ fn urlencoded(options: &LoadOptions, word: &str, text: &str) -> Result<String, F
         }
         (None, None) => ("", text.as_bytes()),
     };
-    let mut encoded = String::new();
-    for byte in content {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
-            encoded.push(char::from(*byte));
-        } else if *byte == b' ' {
-            encoded.push('+');
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
+    let encoded = percent_encode(content, ENCODED).to_string().replace("%20", "+");
     Ok(if name.is_empty() { encoded } else { format!("{name}={encoded}") })
-}
-
-/// Takes the URL; its credentials become those of `-u`.
-fn url(options: &mut LoadOptions, line: &mut CurlLine, text: &str) -> Result<(), Failure> {
-    if options.url.is_some() {
-        let why =
-            "there are several URLs, and a load has one: --requests-file sends several requests";
-        return Err(refused(&crate::secrets::url(text), why));
-    }
-    let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let start = full.find("://").map_or(0, |at| at + 3);
-    let end = full[start..].find(['/', '?', '#']).map_or(full.len(), |at| start + at);
-    if let Some((user, host)) = full[start..end].rsplit_once('@') {
-        let (name, password) = user.split_once(':').unwrap_or((user, ""));
-        line.user_of_url = Some(format!("{}:{}", decoded(name), decoded(password)));
-        options.url = Some(format!("{}{host}{}", &full[..start], &full[end..]));
-    } else {
-        options.url = Some(full);
-    }
-    Ok(())
-}
-
-/// Decodes the percent signs of a part of a URL.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let digits = after.get(..2).filter(|_| *first == b'%');
-        let code = digits.and_then(|two| std::str::from_utf8(two).ok());
-        match code.and_then(|two| u8::from_str_radix(two, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Refuses a URL that curl would make several of, unless `-g` was given, and removes the backslashes
-/// that keep it from that. Braces are fields where the load has templates.
-fn check_patterns(url: &str, has_templates: bool) -> Result<String, Failure> {
-    let host = url.find("://").map_or(0, |at| at + 3);
-    let mut plain = String::with_capacity(url.len());
-    let mut letters = url.char_indices().peekable();
-    while let Some((at, letter)) = letters.next() {
-        let is_address = letter == '[' && at == host;
-        match letter {
-            '\\' => match letters.next_if(|(_, next)| "[]{}".contains(*next)) {
-                Some((_, next)) => plain.push(next),
-                None => plain.push(letter),
-            },
-            '[' if !is_address => return Err(patterned(url, "[")),
-            '{' if !has_templates => return Err(patterned(url, "{")),
-            _ => plain.push(letter),
-        }
-    }
-    Ok(plain)
-}
-
-/// Removes the segments `.` and `..` from the path of a URL (RFC 3986, section 5.2.4), as curl does.
-fn without_dots(url: &str) -> String {
-    let start = url.find("://").map_or(0, |at| at + 3);
-    let Some(path) = url[start..].find(['/', '?', '#']).map(|at| start + at) else {
-        return url.to_owned();
-    };
-    let end = url[path..].find(['?', '#']).map_or(url.len(), |at| path + at);
-    let mut kept: Vec<&str> = Vec::new();
-    let mut segments = url[path..end].split('/').skip(1).peekable();
-    while let Some(segment) = segments.next() {
-        let is_last = segments.peek().is_none();
-        match segment {
-            "." => {}
-            ".." => drop(kept.pop()),
-            segment => {
-                kept.push(segment);
-                continue;
-            }
-        }
-        if is_last {
-            kept.push("");
-        }
-    }
-    let slash = if path == end { "" } else { "/" };
-    format!("{}{slash}{}{}", &url[..path], kept.join("/"), &url[end..])
-}
-
-fn patterned(url: &str, sign: &str) -> Failure {
-    let why = format!(
-        "curl makes several URLs of it, because of {sign}, and a load has one: add -g to send it as it \
-         is, or use --template or --requests-file of the load"
-    );
-    refused(url, &why)
 }
 
 fn has(options: &LoadOptions, name: &str) -> bool {
@@ -519,8 +419,8 @@ fn finish(mut options: LoadOptions, mut line: CurlLine) -> Result<LoadOptions, F
     let Some(url) = options.url.take() else {
         return Err(refused("curl", "it has no URL"));
     };
-    let url = if line.is_plain { url } else { check_patterns(&url, options.engine.template)? };
-    let url = if line.keeps_dots { url } else { without_dots(&url) };
+    let url = if line.is_plain { url } else { url::check_patterns(&url, options.engine.template)? };
+    let url = if line.keeps_dots { url } else { url::without_dots(&url) };
     cookies_of_files(&options, &mut line, &url)?;
     if !line.cookies.is_empty() {
         line.fields.push(("Cookie".to_owned(), line.cookies.join("; ")));
@@ -591,7 +491,7 @@ fn content(options: &mut LoadOptions, line: &mut CurlLine) -> Result<(), Failure
         options.body_bytes = Some(body);
         let is_type = |(name, _): &&mut (String, String)| name.eq_ignore_ascii_case("content-type");
         match options.headers.iter_mut().find(is_type) {
-            // A type of the line lacks what nobody can write by hand.
+            // A type that the line gives lacks the boundary, which was drawn just now.
             Some((_, kind)) if !kind.contains("boundary=") => {
                 kind.push_str(&format!("; boundary={boundary}"));
             }
@@ -599,7 +499,7 @@ fn content(options: &mut LoadOptions, line: &mut CurlLine) -> Result<(), Failure
             None => line.set("Content-Type", format!("multipart/form-data; boundary={boundary}")),
         }
     }
-    add_query(options, &line.query);
+    url::add_query(options, &line.query);
     if let Some(file) = &line.upload {
         upload(options, file)?;
         line.omitted.push("content-type".to_owned());
@@ -610,17 +510,6 @@ fn content(options: &mut LoadOptions, line: &mut CurlLine) -> Result<(), Failure
         return Err(refused("-d", "the load has a body of its own too: leave out one of them"));
     }
     Ok(())
-}
-
-/// Adds pieces of a query to the URL.
-fn add_query(options: &mut LoadOptions, pieces: &[String]) {
-    let pieces: Vec<&str> =
-        pieces.iter().map(String::as_str).filter(|piece| !piece.is_empty()).collect();
-    let Some(url) = options.url.as_mut().filter(|_| !pieces.is_empty()) else { return };
-    let (before, fragment) = url.split_once('#').unwrap_or((url, ""));
-    let sign = if before.contains('?') { '&' } else { '?' };
-    let fragment = if fragment.is_empty() { String::new() } else { format!("#{fragment}") };
-    *url = format!("{before}{sign}{}{fragment}", pieces.join("&"));
 }
 
 /// Sends a file as it is (`-T`), by PUT. To a URL that ends in a slash its name is added.
@@ -649,233 +538,4 @@ fn upload(options: &mut LoadOptions, file: &str) -> Result<(), Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-    use proptest::prelude::*;
-
-    use super::super::{Arguments, Command};
-    use super::*;
-
-    fn load(words: &[&str]) -> Result<LoadOptions, Failure> {
-        let typed = ["keepwarm", "load", "-n", "5", "--", "curl"].iter().chain(words);
-        match Arguments::try_parse_from(typed).expect("arguments").command {
-            Command::Load(options) => apply(*options),
-            _ => panic!("it is a load"),
-        }
-    }
-
-    fn text(options: &LoadOptions) -> String {
-        String::from_utf8(options.body_bytes.clone().expect("a body")).expect("UTF-8")
-    }
-
-    fn fields(words: &[&str]) -> Vec<String> {
-        let options = load(words).expect("a load");
-        options.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect()
-    }
-
-    #[test]
-    fn fields_of_h_replace_those_of_options() {
-        let line =
-            ["-H", "user-agent: x", "-A", "y", "-H", "accept-encoding: gzip", "--compressed"];
-        assert_eq!(
-            fields(&[&line[..], &["host"]].concat()),
-            ["user-agent: x", "accept-encoding: gzip"]
-        );
-        let line = ["-u", "a:b", "--oauth2-bearer", "t", "-H", "authorization: z", "host"];
-        assert_eq!(fields(&line), ["authorization: z"]);
-        assert_eq!(load(&line).expect("a load").engine.user, None);
-        assert_eq!(
-            fields(&["-A", "x", "-A", "y", "-e", "z;auto", "host"]),
-            ["User-Agent: y", "Referer: z"]
-        );
-        let options = load(&["-A", "", "-H", "Content-Type:", "-d", "x", "host"]).expect("a load");
-        assert_eq!(options.omitted, ["user-agent", "content-type"]);
-    }
-
-    #[test]
-    fn forms_and_uploads_have_their_types() {
-        let options = load(&["-F", "a=b", "--form-string", "c=@d", "host"]).expect("a load");
-        let (name, kind) = &options.headers[0];
-        let boundary = kind.strip_prefix("multipart/form-data; boundary=").expect("a boundary");
-        assert_eq!(name, "Content-Type");
-        assert!(text(&options).starts_with(&format!("--{boundary}\r\n")));
-        assert!(text(&options).contains("name=\"c\"\r\n\r\n@d\r\n"));
-        let kind = &fields(&["-H", "content-type: multipart/form-data", "-Fa=b", "host"])[0];
-        assert!(kind.starts_with("content-type: multipart/form-data; boundary=---"), "{kind}");
-        let options = load(&["-T", "x/y.bin", "host/z/"]).expect("a load");
-        assert_eq!(options.url.as_deref(), Some("http://host/z/y.bin"));
-        assert_eq!(
-            (options.method.as_deref(), &options.omitted[..]),
-            (Some("PUT"), &["content-type".to_owned()][..])
-        );
-        assert_eq!(options.body_file.as_deref(), Some("x/y.bin".as_ref()));
-        let options = load(&["-T", "y", "host"]).expect("a load");
-        assert_eq!(options.url.as_deref(), Some("http://host/y"));
-    }
-
-    #[test]
-    fn urls_are_taken_as_by_curl() {
-        let url = |words: &[&str]| load(words).expect("a load").url.expect("a URL");
-        assert_eq!(url(&["-g", "host/{a}[1]"]), "http://host/{a}[1]");
-        assert_eq!(url(&["host/\\{a\\}\\x"]), "http://host/{a}\\x");
-        assert_eq!(url(&["host/a/./b/../c/..?../x"]), "http://host/a/?../x");
-        assert_eq!(url(&["host/../..#/../"]), "http://host/#/../");
-        assert_eq!(url(&["--path-as-is", "host/a/../b"]), "http://host/a/../b");
-        assert_eq!(url(&["http://[::1]:80/"]), "http://[::1]:80/");
-        assert_eq!(url(&["http://a:b@[::1]:80/"]), "http://[::1]:80/");
-        let query = ["--url-query", "a=b c", "--url-query", "+d=%20", "-G", "-d", "e=f", "host#g"];
-        assert_eq!(url(&query), "http://host?a=b+c&d=%20&e=f#g");
-        let user = |words: &[&str]| load(words).expect("a load").engine.user;
-        assert_eq!(user(&["http://a%40b:c%3a@host"]).as_deref(), Some("a@b:c:"));
-        assert_eq!(user(&["-u", "x:y", "http://a:b@host"]).as_deref(), Some("x:y"));
-        assert_eq!(user(&["http://a:b@host", "-u", "x:y"]).as_deref(), Some("x:y"));
-        let engine = load(&["-E", "a.pem", "https://host"]).expect("a load").engine;
-        assert_eq!(engine.key.as_deref(), Some("a.pem".as_ref()));
-        let typed = ["keepwarm", "load", "-n1", "--template", "--", "curl", "host/{n}"];
-        let Command::Load(options) = Arguments::try_parse_from(typed).expect("arguments").command
-        else {
-            panic!("it is a load")
-        };
-        assert_eq!(apply(*options).expect("a load").url.as_deref(), Some("http://host/{n}"));
-    }
-
-    /// Lines that people copy: of documentation, of scripts, of browsers.
-    #[test]
-    fn common_lines_are_taken_whole() {
-        for line in [
-            "-fsSL https://host/install.sh",
-            "--proto =https --tlsv1.2 -sSf https://host",
-            "-s -o /dev/null -w %{http_code} host",
-            "-sS -D - -o /dev/null host",
-            "-v --http1.1 host",
-            "-i -X DELETE host/items/1",
-            "-X PATCH -H Content-Type:application/json -d {\"a\":1} host",
-            "-k -I https://host",
-            "-b a=b; -c jar host",
-            "--retry 5 --retry-delay 1 --retry-all-errors --max-time 2.5 host",
-            "-L --max-redirs 3 --location-trusted host",
-            "--resolve host:443:127.0.0.1,[::1] https://host",
-            "--resolve *:443:[::1] https://host",
-            "-4 --interface 127.0.0.1 --noproxy * host",
-            "-OJR --create-dirs --output-dir x host",
-            "-Z --parallel-max 5 --no-progress-meter host",
-            "-1 -j --no-silent --no-verbose host",
-            "--data-binary x --http2 https://host",
-            "--url host --request GET --header A:b --user a:b --get --data c",
-            "--oauth2-bearer t --json {} --compressed host",
-            "-r 0-99 -e from -A agent -g host",
-            "--unix-socket /run/a.sock http://localhost/x",
-        ] {
-            let words: Vec<&str> = line.split(' ').collect();
-            if let Err(error) = load(&words) {
-                panic!("{line}: {error}");
-            }
-        }
-    }
-
-    #[test]
-    fn browsers_line_becomes_a_load() {
-        let options = load(&[
-            "https://host.test/api?x=1",
-            "-X",
-            "POST",
-            "-H",
-            "accept: */*",
-            "-H",
-            "content-length: 8",
-            "--data-raw",
-            "{\"a\":1}@",
-            "--compressed",
-            "--insecure",
-        ])
-        .expect("a load");
-        assert!(!load(&["-k", "http://host.test/"]).expect("a load").engine.insecure, "no TLS");
-        assert_eq!(options.url.as_deref(), Some("https://host.test/api?x=1"));
-        assert_eq!(options.method.as_deref(), Some("POST"));
-        assert_eq!(text(&options), "{\"a\":1}@");
-        let names: Vec<&str> = options.headers.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["accept", "Accept-Encoding"]);
-        assert!(options.engine.insecure);
-    }
-
-    #[test]
-    fn letters_values_and_credentials_are_read() {
-        let options =
-            load(&["-sSXPUT", "-H", "A: b", "-da=1", "-d", "b=2", "-m2", "-4", "u:p@host/x"]);
-        let options = options.expect("a load");
-        assert_eq!(options.url.as_deref(), Some("http://host/x"));
-        assert_eq!(options.engine.user.as_deref(), Some("u:p"));
-        assert_eq!(text(&options), "a=1&b=2");
-        assert_eq!(options.method.as_deref(), Some("PUT"));
-        assert_eq!(options.timeout.as_secs(), 2);
-        assert!(options.engine.ipv4);
-        let options = load(&["-G", "--data-urlencode", "q=a b", "host/x?y=1"]).expect("a load");
-        assert_eq!(options.url.as_deref(), Some("http://host/x?y=1&q=a+b"));
-        let options = load(&["-I", "--resolve", "host:80:127.0.0.1", "host"]).expect("a load");
-        assert_eq!(options.method.as_deref(), Some("HEAD"));
-        assert_eq!(options.engine.connect_to[0].to_string(), "host:80:127.0.0.1:");
-    }
-
-    #[test]
-    fn fields_follow_curls_own_rules() {
-        let line =
-            "-H Accept: -H X-Empty; -b a=1 -b b=2 --json {} --json [] -H content-type:text/x host";
-        let options = load(&line.split(' ').collect::<Vec<_>>()).expect("a load");
-        let fields: Vec<String> =
-            options.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-        let wanted = ["X-Empty: ", "content-type: text/x", "Cookie: a=1; b=2"];
-        assert_eq!(fields, wanted);
-        assert_eq!(options.omitted, ["accept"]);
-        assert_eq!(text(&options), "{}[]");
-        let options = load(&["--http2", "--no-keepalive", "-qo", "/dev/null", "host"]);
-        let options = options.expect("a load");
-        assert!(options.engine.http2 && options.close);
-    }
-
-    #[test]
-    fn files_are_encoded_where_curl_does() {
-        let path = std::env::temp_dir().join(format!("keepwarm-curl-{}", std::process::id()));
-        std::fs::write(&path, "a b\n").expect("written");
-        let file = path.to_str().expect("plain");
-        let options = load(&["--data-urlencode", &format!("q@{file}"), "host"]).expect("a load");
-        assert_eq!(text(&options), "q=a+b%0A");
-        let options = load(&["-d", &format!("@{file}"), "host"]).expect("a load");
-        assert_eq!(text(&options), "a b", "without line ends");
-        std::fs::remove_file(path).expect("removable");
-    }
-
-    #[test]
-    fn unknown_options_are_named() {
-        for (words, named) in [
-            (&["--zzz", "host"][..], "--zzz"),
-            (&["-F", "a", "host"], "-F: write NAME=CONTENT"),
-            (&["-F", "a=b", "-d", "c", "host"], "exclude each other"),
-            (&["-I", "-T", "x", "host"], "exclude each other"),
-            (&["-d", "@-", "host"], "standard input"),
-            (&["host", "--next", "other"], "--requests-file"),
-            (&["--digest", "-u", "a:b", "host"], "--digest"),
-            (&["-K", "file", "host"], "-K"),
-            (&["host/{a,b}"], "-g"),
-            (&["http://host/[1-3]"], "-g"),
-            (&["-H", "Host:", "host"], "-H"),
-            (&["-E", "no.pem:secret", "https://host"], "-E: keys with a password"),
-            (&["-sxproxy", "host"], "-x"),
-            (&["host", "other"], "other"),
-            (&["-X"], "-X"),
-            (&[], "no URL"),
-            (&["-b", "jar.txt", "host"], "-b"),
-            (&["-H", "@fields.txt", "host"], "-H"),
-        ] {
-            let error = load(words).expect_err(named).to_string();
-            assert!(error.contains(named), "{error}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_line_panics(words in proptest::collection::vec("-{0,2}[a-zA-Z@:=]{0,4}|\\PC{0,6}", 0..4)) {
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            let _ = load(&words);
-        }
-    }
-}
+mod tests;

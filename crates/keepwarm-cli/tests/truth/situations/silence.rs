@@ -290,8 +290,8 @@ pub(super) const ALL: &[Situation] = &[
     },
 ];
 
-/// PostgreSQL without passwords, run as the plain user `nobody`. Its shared memory is a file in its own folder:
-/// a segment in /dev/shm would stay behind when the database is killed.
+/// PostgreSQL without passwords, run without privileges, since initdb refuses root. Its shared memory is a
+/// file in its own folder: a segment in /dev/shm would stay behind when the database is killed.
 pub(super) const POSTGRES: &str = "\
     export PATH=$PATH:$(echo /usr/lib/postgresql/*/bin); \
     as='setpriv --reuid 65534 --regid 65534 --clear-groups'; \

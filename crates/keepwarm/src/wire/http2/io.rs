@@ -31,7 +31,7 @@ pub(super) struct Heard {
     last: AtomicU64,
     is_http1: AtomicBool,
     peer_has_ended: AtomicBool,
-    /// True if the kernel took no more bytes at the last write.
+    /// True if the kernel took no more bytes at the last write, or the peer has closed.
     is_blocked: AtomicBool,
     /// Wakers of requests that wait until the kernel takes more. `is_blocked` is cleared under this
     /// lock.
@@ -185,20 +185,22 @@ impl Counted {
         let polled = write(&mut self.stream);
         self.heard.wrote(&polled);
         match polled {
-            Poll::Ready(Err(error)) if self.is_refusal(&error) => Poll::Ready(Ok(length)),
+            Poll::Ready(Err(error)) => self.refuse(error).map(|()| length).into(),
             polled => polled,
         }
     }
 
-    /// Notes a write that failed because the peer has closed. Returns false if it failed otherwise.
-    fn is_refusal(&mut self, error: &io::Error) -> bool {
-        let error = error.kind();
-        let is_closed = matches!(error, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
-        if is_closed {
-            let patience = Box::pin(tokio::time::sleep(LAST_WORDS));
-            self.refused = Some(Refused { error, patience });
+    /// Notes a write that failed because the peer has closed; fails if it failed otherwise. Requests that
+    /// come now wait as if the kernel took no more, until the connection ends, and go by another one.
+    fn refuse(&mut self, error: io::Error) -> io::Result<()> {
+        let kind = error.kind();
+        if !matches!(kind, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
+            return Err(error);
         }
-        is_closed
+        let patience = Box::pin(tokio::time::sleep(LAST_WORDS));
+        self.refused = Some(Refused { error: kind, patience });
+        self.heard.is_blocked.store(true, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Reads from the stream; after a failed write until there is no more to read.
@@ -282,10 +284,8 @@ impl AsyncWrite for Counted {
         if self.refused.is_some() {
             return Poll::Ready(Ok(()));
         }
-        match ready!(Pin::new(&mut self.stream).poll_flush(cx)) {
-            Err(error) if self.is_refusal(&error) => Poll::Ready(Ok(())),
-            flushed => Poll::Ready(flushed),
-        }
+        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+        Poll::Ready(flushed.or_else(|error| self.refuse(error)))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
