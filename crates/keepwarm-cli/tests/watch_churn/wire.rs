@@ -139,14 +139,16 @@ impl All {
 
 /// Returns the aborts that are attributed. At level L1 a client's abort loses its service, and the
 /// abort of a server that listens on every address loses which address it was, with no other source
-/// for it. Aborts of sockets that a dump had shown open are attributed.
+/// for it. Aborts of sockets that a dump had shown open are attributed; whose they were may be open.
 fn named(played: &Played, document: &Value, side: &str) -> u64 {
     let Some(end) = end(document, played.port, side) else { return 0 };
     let told = played.told(end);
-    let aborted = told.get("local_rst").copied().unwrap_or(0);
-    assert_eq!(told, closes(&[("local_rst", aborted)]), "{}", played.what);
-    assert_eq!(end["opened"], aborted, "{}", played.what);
-    aborted
+    let count = |kind| told.get(kind).copied().unwrap_or(0);
+    let (aborted, open) = (count("local_rst"), count("unclassified"));
+    let attributed = closes(&[("local_rst", aborted), ("unclassified", open)]);
+    assert_eq!(told, attributed, "{}", played.what);
+    assert_eq!(end["opened"], aborted + open, "{}", played.what);
+    aborted + open
 }
 
 /// Returns the kinds of closes that one socket alone cannot distinguish without a trace.
