@@ -147,6 +147,11 @@ compare-itself COUNT="200":
     cargo build --release
     ./bench/compare/itself {{COUNT}}
 
+# The pictures in docs/ of pages, taken again: real runs, in Chromium; takes nginx, Node, Chromium, ImageMagick
+pictures:
+    cargo build --release
+    ./bench/pictures/take
+
 # What a coordinator costs by the number of workers, simulated at a real nats-server (docs/fleet.md)
 fleet-cost SECONDS="60" *COUNTS:
     cargo build --release -p keepwarm-cli -p keepwarm-fleet

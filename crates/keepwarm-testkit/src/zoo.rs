@@ -361,11 +361,15 @@ struct Visitor {
 impl Visitor {
     /// Reads the head of the next request. Returns `None` at the end of the connection.
     async fn head(&mut self) -> Option<String> {
+        // Each byte is looked at once: a client may send megabytes of content that ends no head.
+        let mut searched = 0;
         loop {
-            if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
-                let head = self.unread.drain(..end + 4).collect::<Vec<_>>();
+            let found = self.unread[searched..].windows(4).position(|window| window == b"\r\n\r\n");
+            if let Some(end) = found {
+                let head = self.unread.drain(..searched + end + 4).collect::<Vec<_>>();
                 return Some(String::from_utf8_lossy(&head).into_owned());
             }
+            searched = self.unread.len().saturating_sub(3);
             match self.stream.read_buf(&mut self.unread).await {
                 Ok(0) | Err(_) => return None,
                 Ok(_) => {}
