@@ -10,7 +10,7 @@ use super::Tracker;
 use super::classify::is_failed_attempt;
 use super::destinations::DestinationId;
 use super::pair::Pair;
-use super::sides::connecting_side;
+use super::sides::{connecting_side, may_be_closing_meanwhile};
 use super::totals::Level;
 use crate::kernel::keyed_hash::Map;
 use crate::kernel::socket::{Side, Socket, State, TRANSITIONAL};
@@ -203,7 +203,10 @@ impl Tracker {
         if socket.state == State::SynSent || is_failed_attempt(socket) {
             return Some((Side::Client, SideEvidence::Connected));
         }
-        let connected = connecting_side(socket).map(|side| (side, SideEvidence::Connected));
+        let listens = self.listeners.serves(&socket.local);
+        let connected =
+            connecting_side(socket).filter(|_| !(listens && may_be_closing_meanwhile(socket)));
+        let connected = connected.map(|side| (side, SideEvidence::Connected));
         connected.or_else(|| self.listeners.evidence(&socket.local, &socket.remote))
     }
 

@@ -185,6 +185,17 @@ pub(super) fn connecting_side(socket: &Socket) -> Option<Side> {
     }
 }
 
+/// Age of the last acknowledgement, in ms, from which it came before its row of a dump was begun.
+const SURELY_BEFORE_MS: u32 = 1_000;
+
+/// Returns whether an open socket may have sent a FIN while its row was written: the kernel notes the state
+/// first, and waits for the socket's lock before it notes the rest (net/ipv4/inet_diag.c,
+/// `inet_sk_diag_fill`). A FIN that was acknowledged meanwhile looks like a SYN to [`connecting_side`].
+pub(super) fn may_be_closing_meanwhile(socket: &Socket) -> bool {
+    let last = socket.info.as_ref().and_then(|info| info.last_ack_recv_ms);
+    socket.is_alive() && last.is_none_or(|ago| ago < SURELY_BEFORE_MS)
+}
+
 /// Returns the addresses that a listener of this service may be bound to: its own, else any.
 fn addresses_of(service: &SocketAddr) -> [SocketAddr; 3] {
     let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use keepwarm_record::watch::{DestinationRecord, Level, OwnerRecord, Side, WatchRecord};
-use keepwarm_sockets::{Destination, EphemeralPorts, HostReport, SideEvidence};
+use keepwarm_sockets::{Destination, EphemeralPorts, HostReport, Owner, SideEvidence};
 
 use super::counts::Counts;
 use super::page::bounded;
@@ -167,7 +167,11 @@ impl Book {
         for one in &report.destinations {
             let key = key(one);
             let (labels, now) = match recorded.get(&key) {
-                Some(recorded) => (Some(labels(one, recorded, ports)), Some(now(recorded))),
+                Some(recorded) => {
+                    let last = self.rows.get(&key).and_then(|row| row.labels.as_ref());
+                    let last = last.map(|labels| &labels.owner);
+                    (Some(labels(one, recorded, ports, last)), Some(now(recorded)))
+                }
                 None => (None, None),
             };
             let folded = one.service.is_none().then(|| gone.get(&(key.1, key.2))).flatten();
@@ -261,11 +265,13 @@ fn findings(findings: &[keepwarm_record::watch::FindingRecord]) -> Vec<(String, 
 }
 
 /// Returns the labels of a destination. A port that connect(2) chose would make a series for each
-/// connection, so a service that was only guessed at such a port is `other`.
+/// connection, so a service that was only guessed at such a port is `other`. An owner that is not known for
+/// now is the last one, while its process lives.
 fn labels(
     one: &Destination,
     recorded: &DestinationRecord,
     ports: Option<EphemeralPorts>,
+    last: Option<&OwnerLabels>,
 ) -> Labels {
     let there = one.namespace.as_ref().and_then(|namespace| namespace.ephemeral_ports);
     let ports = there.or(ports);
@@ -291,9 +297,13 @@ fn labels(
         container: label(owner.container.as_deref()),
         unit: label(owner.unit.as_deref()),
     });
+    let is_last = |owner: &&Owner| {
+        last.is_some_and(|last| label(owner.process.as_deref()) == last.process) && is_there(owner)
+    };
+    let last = || one.owners.iter().find(is_last).and(last).cloned();
     let netns = recorded.network_namespace.as_ref();
     let netns = netns.map(|of| label(of.name.as_deref()).unwrap_or_else(|| of.inode.to_string()));
-    Labels { side: recorded.side, remote, netns, owner: owner.unwrap_or_default() }
+    Labels { side: recorded.side, remote, netns, owner: owner.or_else(last).unwrap_or_default() }
 }
 
 /// Returns a name as the page has it. Names that look the same there are one: two samples with the same
@@ -343,6 +353,10 @@ mod tests {
     }
 
     fn take(book: &mut Book, second: u64, rows: &[Destination], process: &str) {
+        take_of(book, second, rows, Some(process));
+    }
+
+    fn take_of(book: &mut Book, second: u64, rows: &[Destination], process: Option<&str>) {
         let number = |one: &Destination| one.namespace.as_ref().map(|namespace| namespace.number);
         let numbers: Vec<_> = rows.iter().map(number).collect();
         let mut report = HostReport::default();
@@ -351,17 +365,17 @@ mod tests {
         let mut record = WatchRecord::new(Level::L1, Mode::of_seconds(30.0));
         let json = include_str!("../../../../keepwarm-record/records/watch_go.json");
         let like = WatchRecord::from_json(json.parse().unwrap()).unwrap().destinations.remove(0);
-        let owner = OwnerRecord {
+        let owner = process.map(|process| OwnerRecord {
             pid: std::process::id(),
             process: Some(process.to_owned()),
             ..like.owners[0].clone()
-        };
+        });
         let recorded = |one: &Destination| DestinationRecord {
             remote: one.service,
             established: one.alive,
             close_wait: 0,
             time_wait: Some(0),
-            owners: vec![owner.clone()],
+            owners: owner.iter().cloned().collect(),
             ..like.clone()
         };
         record.destinations = rows.iter().map(recorded).collect();
@@ -427,6 +441,27 @@ mod tests {
             named.next().map(|(_, series)| (series.counts.opened, series.now.is_some())).unwrap()
         };
         assert_eq!((of("old"), of("new")), ((5, false), (3, true)));
+    }
+
+    #[test]
+    fn living_owner_stays_while_none_is_known() {
+        let owner = |started_at| Owner {
+            pid: std::process::id(),
+            started_at,
+            process: Some("api".to_owned()),
+            share: 1.0,
+            how: keepwarm_sockets::OwnerEvidence::Sampled,
+        };
+        let here = keepwarm_sockets::process::started_at(std::process::id());
+        for (started_at, series) in [(here, 1), (Some(1), 2)] {
+            let mut book = Book::default();
+            let mut one = row(Some(1), 5, 1);
+            one.owners = vec![owner(started_at)];
+            take(&mut book, 2, &[one.clone()], "api");
+            (one.opened, one.closed.local_fin) = (8, 7);
+            take_of(&mut book, 4, &[one], None);
+            assert_eq!((book.series.len(), opened(&book)), (series, 8));
+        }
     }
 
     #[test]

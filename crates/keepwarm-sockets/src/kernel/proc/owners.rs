@@ -51,6 +51,9 @@ pub(crate) struct ProcessFacts {
 
 /// Processes that are told apart for one destination; further ones are not named.
 const MAX_PIDS: usize = 64;
+/// Connections with a known process for each one without, from which they tell the owners: on a busy
+/// host some traces are always lost.
+const UNSEEN: u64 = 100;
 
 /// A process that a destination's connections belong to.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,15 +76,16 @@ pub struct Owner {
 /// How a connection was assigned to its process, the surest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OwnerEvidence {
-    /// The kernel traced every connection that closed to the process that opened or closed it.
+    /// The kernel traced nearly all connections that closed to the processes that opened or closed them.
     Traced,
     /// The process holds the listening socket: so all connections of the service belong to it or to
     /// its children.
     Listener,
-    /// Before each connection closed, an earlier search had found its socket, by the kernel's cookie,
-    /// among the open files of this process.
+    /// Before nearly all connections closed, an earlier search had found their sockets, by the kernel's
+    /// cookie, among the open files of this process.
     Cookie,
-    /// Some connections had been seen alive; the share is that of the sightings.
+    /// Some connections had been seen alive, or the processes of some that closed are known; the share is
+    /// that of those.
     Sampled,
 }
 
@@ -154,14 +158,13 @@ impl Sightings {
     pub(crate) fn owners(&self, known: &HashMap<ProcessKey, ProcessFacts>) -> Vec<Owner> {
         let how = self.evidence();
         let table = match how {
-            OwnerEvidence::Traced | OwnerEvidence::Cookie => &self.closed,
             OwnerEvidence::Listener => &self.listening,
-            OwnerEvidence::Sampled => &self.sampled,
+            OwnerEvidence::Sampled if !self.sampled.is_empty() => &self.sampled,
+            OwnerEvidence::Traced | OwnerEvidence::Cookie | OwnerEvidence::Sampled => &self.closed,
         };
-        let total = match how {
-            OwnerEvidence::Traced | OwnerEvidence::Cookie => self.closed_seen,
-            OwnerEvidence::Listener | OwnerEvidence::Sampled => table.values().sum(),
-        };
+        // Closed connections of processes beyond the bound are no part of the table.
+        let is_closed = std::ptr::eq(table, &self.closed);
+        let total = if is_closed { self.closed_seen } else { table.values().sum() };
         let owner = |(process, n): (&ProcessKey, &u64)| {
             let facts = known.get(process).cloned().unwrap_or_default();
             Owner {
@@ -177,15 +180,15 @@ impl Sightings {
         owners
     }
 
-    /// Chooses the surest kind of evidence that covers the destination. One closed connection
-    /// without a known process rules out `Traced` and `Cookie`, which claim to know them all.
+    /// Chooses the surest kind of evidence that covers the destination: `Traced` and `Cookie` if they
+    /// know the process of nearly all connections that closed.
     fn evidence(&self) -> OwnerEvidence {
-        let all_known = self.closed_unseen == 0 && !self.closed.is_empty();
-        if all_known && self.is_traced {
+        let known = self.closed_unseen <= self.closed_seen / UNSEEN && !self.closed.is_empty();
+        if known && self.is_traced {
             OwnerEvidence::Traced
         } else if !self.listening.is_empty() {
             OwnerEvidence::Listener
-        } else if all_known {
+        } else if known {
             OwnerEvidence::Cookie
         } else {
             OwnerEvidence::Sampled
@@ -232,7 +235,13 @@ mod tests {
         seen.traced(key(7));
         assert_eq!(first(&seen), (7, OwnerEvidence::Traced));
         seen.closed_unseen();
-        assert_eq!(first(&seen), (9, OwnerEvidence::Listener), "one close has no known process");
+        assert_eq!(first(&seen), (9, OwnerEvidence::Listener), "one of three has no known process");
+        (0..98).for_each(|_| seen.traced(key(7)));
+        assert_eq!(first(&seen), (7, OwnerEvidence::Traced), "one of 101");
+        let mut few = Sightings::default();
+        few.traced(key(7));
+        (0..3).for_each(|_| few.closed_unseen());
+        assert_eq!(first(&few), (7, OwnerEvidence::Sampled));
     }
 
     #[test]

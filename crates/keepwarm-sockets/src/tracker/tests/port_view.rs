@@ -1,6 +1,7 @@
 //! Connections of one port, counted from the sockets of both sides.
 
 use super::*;
+use crate::kernel::socket::Side;
 use crate::report::closes::ConnectionCloses;
 use crate::report::port::PortReport;
 use crate::tracker::pending::MAX_PENDING;
@@ -310,4 +311,28 @@ fn full_table_counts_without_classifying() {
     let report = finish(tracker, 1300, &[]);
     assert_eq!(report.closed.total(), total);
     assert_eq!((report.overflowed, report.closed.unclassified), (10, 10));
+}
+
+/// A server's FIN that is acknowledged while a row is written counts as a SYN would.
+#[test]
+fn fin_amid_a_row_does_not_turn_the_sides() {
+    let listener = socket(SERVER, "0.0.0.0:0", State::Listen, 9);
+    let row = |ago| {
+        let mut row = socket(SERVER, AWAY, State::Established, 1);
+        row.info = Some(TcpInfo {
+            bytes_sent: Some(100),
+            bytes_retrans: Some(0),
+            bytes_acked: Some(101),
+            last_ack_recv_ms: Some(ago),
+            ..TcpInfo::default()
+        });
+        row
+    };
+    let side = |ago| {
+        let mut tracker = opened(&[]);
+        dump(&mut tracker, 1_100, &[listener.clone(), row(ago)]);
+        tracker.destination_of(&row(ago)).1
+    };
+    assert_eq!(side(0), Side::Server);
+    assert_eq!(side(60_000), Side::Client, "it connected from the port that it listens at");
 }
