@@ -356,6 +356,10 @@ impl Http2Body {
     pub(super) fn finish(self) {
         let Self(mut attempt) = self;
         let flight = &mut attempt.flight;
+        if flight.stream.as_ref().is_some_and(Http2Stream::is_refused) {
+            // Dropped, its stream is reset.
+            return;
+        }
         if flight.stream.as_ref().is_some_and(Http2Stream::is_uploading) {
             return rest_of_upload(attempt);
         }

@@ -78,6 +78,9 @@ struct StreamUpload {
     waiting: Bytes,
     /// The body waits for `100 Continue`.
     is_held: bool,
+    /// The final response has come before the leave: no byte of the body is sent. Its stream is open
+    /// until the response has been read, since a reset would end both.
+    is_refused: bool,
     is_touched: bool,
     waits_for_peer: bool,
 }
@@ -186,6 +189,7 @@ impl Http2Stream {
                 send,
                 waiting: Bytes::new(),
                 is_held,
+                is_refused: false,
                 is_touched: false,
                 waits_for_peer: false,
             };
@@ -240,7 +244,7 @@ impl Http2Stream {
 
     /// Lets a task send the rest of the body, also while the response is not read.
     pub(crate) fn continue_upload(&mut self) {
-        if self.upload.is_none() {
+        if self.upload.as_ref().is_none_or(|upload| upload.is_refused) {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
@@ -251,6 +255,11 @@ impl Http2Stream {
                 upload.send.send_reset(Reason::CANCEL);
             }
         }));
+    }
+
+    /// Returns true if the peer has answered a request whose body waited for its leave.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.upload.as_ref().is_some_and(|upload| upload.is_refused)
     }
 
     /// Returns true if the upload waits for the peer's window, not for the caller's body.
@@ -339,9 +348,8 @@ impl Http2Stream {
         self.progress += 1;
         let (parts, receive) = response.into_parts();
         self.left = self.expected_length(parts.status, &parts.headers)?;
-        if self.is_held() {
-            // The final response has come: the body is not wanted.
-            self.stop_upload();
+        if let Some(upload) = self.upload.as_mut().filter(|upload| upload.is_held) {
+            upload.is_refused = true;
         }
         let is_end = receive.is_end_stream();
         self.receive = Some(receive);
@@ -405,17 +413,12 @@ impl Http2Stream {
 
     /// Gives the handle of a response up that was read to its end.
     fn end_response(&mut self) {
+        // A stream that is still open is reset by the drop of its handles.
         if let Some(receive) = self.receive.take()
             && self.is_alone
+            && !self.is_uploading()
         {
             self.http2.park(receive);
-        }
-    }
-
-    /// Gives the rest of the body up: the response needs none of it.
-    pub(crate) fn stop_upload(&mut self) {
-        if let Some(mut upload) = self.upload.take() {
-            upload.send.send_reset(Reason::CANCEL);
         }
     }
 
