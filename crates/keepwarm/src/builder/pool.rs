@@ -114,6 +114,9 @@ impl ClientBuilder {
     /// bodies that are not read fill the whole window, all of the connection's responses wait until
     /// some of it is read. Go: 1 GiB.
     ///
+    /// A body that comes in small pieces takes 256 bytes more for each. Where the pieces that are not
+    /// read take four times the limit, the connection ends.
+    ///
     /// 64 MiB by default; at least 65,535.
     pub const fn max_unread_per_connection(mut self, bytes: u32) -> Self {
         self.settings.max_unread = bytes;

@@ -75,6 +75,33 @@ async fn continuation_flood_ends_the_connection() {
     assert!(failure(request).await.is_http2_error());
 }
 
+/// Interim responses without end fail their request, as with HTTP/1.1, whether anyone hears them or not.
+#[tokio::test(start_paused = true)]
+async fn interim_flood_fails_its_request_alone() {
+    for hears in [false, true] {
+        let (client, mut dials) = client(|builder| builder);
+        let bystander = get(&client);
+        let mut peer = dials.accept(&[]).await;
+        let other = peer.request().await;
+        let request = client.get("http://frames.test/");
+        let request = crate::peer::go(if hears { request.on_interim(|_, _| {}) } else { request });
+        let stream = peer.request().await;
+        let hint = block(&[(":status", "103"), ("link", &"l".repeat(1000))]);
+        let part = frame(HEADERS, END_HEADERS, stream, &hint);
+        let mut taken = 0;
+        while !request.is_finished() {
+            within("the client to read", peer.io.write_all(&part)).await.expect("written");
+            taken += part.len();
+            assert!(taken < TOO_MUCH, "{taken}");
+        }
+        let error = failure(request).await;
+        assert!(error.is_limit() && !error.is_stream_error(), "{error:?}");
+        peer.say(other, "unharmed").await;
+        assert_eq!(text(bystander).await, "unharmed");
+        assert_eq!(client.stats().total.opened, 1);
+    }
+}
+
 /// A small block that unfolds: one large entry of the table, again and again.
 #[tokio::test(start_paused = true)]
 async fn hpack_bomb_is_bounded() {

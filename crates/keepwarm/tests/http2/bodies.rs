@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use keepwarm::{Body, Stage};
-use keepwarm_testkit::scripted::within;
+use keepwarm_testkit::scripted::{eventually, within};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::peer::{
-    CANCEL, DATA, INITIAL_WINDOW, NO_ERROR, RST_STREAM, WINDOW_UPDATE, client, failure, get, go,
-    post, quiet, text,
+    CANCEL, DATA, INITIAL_WINDOW, NO_ERROR, RST_STREAM, WINDOW_UPDATE, client, failure, frame, get,
+    go, post, quiet, text,
 };
 
 const URL: &str = "http://frames.test/";
@@ -57,6 +58,28 @@ async fn refused_body_is_not_sent() {
     let next = get(&client);
     peer.serve("x").await;
     assert_eq!(text(next).await, "x");
+    assert_eq!(client.stats().total.opened, 1);
+}
+
+/// The final response has a body of its own, which tells why.
+#[tokio::test(start_paused = true)]
+async fn answer_to_a_refused_body_is_read() {
+    let (client, mut dials) = client(|builder| builder.expect_continue_timeout(Duration::MAX));
+    let request = go(client.post(URL).header("expect", "100-continue").body("body"));
+    let mut peer = dials.accept(&[]).await;
+    let stream = peer.request().await;
+    peer.fields(stream, &[(":status", "413")], false).await;
+    let response = within("a head", request).await.expect("no panic").expect("a head");
+    assert!(quiet(peer.next()).await, "its stream is open until the answer is read");
+    peer.data(stream, b"too ", false).await;
+    peer.data(stream, b"large", true).await;
+    assert_eq!(within("a body", response.text()).await.expect("a body"), "too large");
+    let frame = within("a frame", peer.next()).await.expect("a frame");
+    assert_eq!((frame.kind, frame.stream), (RST_STREAM, stream), "no DATA");
+    let next = get(&client);
+    peer.serve("x").await;
+    assert_eq!(text(next).await, "x");
+    eventually("the places", || client.stats().total.streams == 0).await;
     assert_eq!(client.stats().total.opened, 1);
 }
 
@@ -166,6 +189,20 @@ async fn early_response_is_heard() {
     assert_eq!(client.stats().total.opened, 1);
 }
 
+/// A server that has answered, and neither reads the rest of the body nor says so.
+#[tokio::test(start_paused = true)]
+async fn early_response_ends_the_upload() {
+    let (client, mut dials) = client(|builder| builder);
+    let request = go(client.post(URL).body(vec![0; 1 << 20]));
+    let mut peer = dials.accept(&[]).await;
+    let stream = peer.request().await;
+    peer.say(stream, "enough").await;
+    assert_eq!(text(request).await, "enough");
+    assert_eq!(peer.until(RST_STREAM).await.stream, stream);
+    within("the ping", async { while peer.pings == 0 && !quiet(peer.next()).await {} }).await;
+    eventually("the places", || client.stats().total.streams == 0).await;
+}
+
 /// An upload whose window stays closed holds no other request up.
 #[tokio::test(start_paused = true)]
 async fn closed_window_holds_no_other_up() {
@@ -195,6 +232,72 @@ async fn bodies_of_single_bytes_are_read() {
         peer.data(stream, b"x", index == 99_999).await;
     }
     assert_eq!(text(request).await.len(), 100_000);
+}
+
+/// Empty frames mean nothing, however many a server sends: `h2` ends the connection at the hundredth.
+#[tokio::test(start_paused = true)]
+async fn empty_frames_are_passed_over() {
+    let (client, mut dials) = client(|builder| builder);
+    let mut peer = None;
+    for _ in 0..60 {
+        let request = get(&client);
+        if peer.is_none() {
+            peer = Some(dials.accept(&[]).await);
+        }
+        let peer = peer.as_mut().expect("the connection");
+        let stream = peer.request().await;
+        peer.fields(stream, &[(":status", "200")], false).await;
+        for (data, ends) in [(b"" as &[u8], false), (b"x", false), (b"", false), (b"", true)] {
+            peer.data(stream, data, ends).await;
+        }
+        assert_eq!(text(request).await, "x");
+    }
+    assert_eq!(client.stats().total.opened, 1);
+}
+
+/// Small frames are kept unread up to the window, as large ones are: `h2` ends the connection at
+/// 137,000 of them.
+#[tokio::test(start_paused = true)]
+async fn unread_small_frames_hold_no_other_up() {
+    let (client, mut dials) = client(|builder| builder);
+    let bystander = post(&client, "b");
+    let mut peer = dials.accept(&[]).await;
+    let other = peer.request().await;
+    peer.body(other).await;
+    let request = get(&client);
+    let stream = peer.request().await;
+    peer.fields(stream, &[(":status", "200")], false).await;
+    let unread = within("a head", request).await.expect("no panic").expect("a head");
+    let small = frame(DATA, 0, stream, b"0123456789").repeat(1000);
+    for _ in 0..200 {
+        within("the client to read", peer.io.write_all(&small)).await.expect("written");
+    }
+    peer.say(other, "unharmed").await;
+    assert_eq!(text(bystander).await, "unharmed");
+    peer.data(stream, b"", true).await;
+    assert_eq!(within("a body", unread.bytes()).await.expect("a body").len(), 2_000_000);
+}
+
+/// Small frames on their way when a caller drops their body cost the connection nothing later.
+#[tokio::test(start_paused = true)]
+async fn late_frames_of_dropped_bodies_are_forgotten() {
+    let (client, mut dials) = client(|builder| builder.max_unread_per_connection(65_535));
+    let mut peer = None;
+    for _ in 0..120 {
+        let request = get(&client);
+        if peer.is_none() {
+            peer = Some(dials.accept(&[]).await);
+        }
+        let peer = peer.as_mut().expect("the connection");
+        let stream = peer.request().await;
+        peer.fields(stream, &[(":status", "200"), ("content-length", "1000000")], false).await;
+        drop(within("a head", request).await.expect("no panic").expect("a head"));
+        let late = frame(DATA, 0, stream, b"0123456789").repeat(100);
+        within("the client to read", peer.io.write_all(&late)).await.expect("written");
+        assert_eq!(peer.until(RST_STREAM).await.stream, stream);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(client.stats().total.opened, 1);
 }
 
 /// The unread bytes of a connection are bounded; once they are read, the window opens again.

@@ -124,6 +124,28 @@ async fn calm_is_kept_before_the_next_dial() {
     assert_eq!(client.stats().total.opened, 4, "one dial each time");
 }
 
+/// Asked for calm on one stream, that one has failed: nothing is sent again, and the others go on.
+#[tokio::test(start_paused = true)]
+async fn calm_on_a_stream_fails_it_alone() {
+    let (client, mut dials) = client(|builder| builder);
+    let bystander = get(&client);
+    let mut peer = dials.accept(&[]).await;
+    let other = peer.request().await;
+    let request = get(&client);
+    let stream = peer.request().await;
+    peer.reset(stream, CALM_DOWN).await;
+    let error = failure(request).await;
+    assert!(error.is_stream_error(), "{error:?}");
+    let next = get(&client);
+    let last = peer.request().await;
+    assert_eq!(last, stream + 2, "the failed one was not sent again");
+    peer.say(last, "next").await;
+    assert_eq!(text(next).await, "next");
+    peer.say(other, "unharmed").await;
+    assert_eq!(text(bystander).await, "unharmed");
+    assert_eq!(client.stats().total.opened, 1);
+}
+
 /// The peer said which streams it has taken, and then cut them: only what is idempotent goes again.
 #[tokio::test(start_paused = true)]
 async fn cut_after_goaway_repeats_no_post() {

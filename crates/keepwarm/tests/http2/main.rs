@@ -19,10 +19,10 @@
 //! | 10 | GOAWAY costs no request | `goaway_costs_no_request`, `endings::goaway_may_come_twice`, `endings::unprocessed_streams_go_again_whatever_the_code`, `endings::cut_after_goaway_repeats_no_post`, `endings::calm_is_kept_before_the_next_dial` |
 //! | 11 | settings change in flight | `streams::settings_change_in_flight`, `endings::refused_beyond_a_shrunk_limit_waits` |
 //! | 12 | cancels harm no other request, and look like no attack | `ten_thousand_cancels_lose_no_place`, `cancelled_requests_keep_their_places`, `many_resets_drain_the_connection`, `streams::cancelled_stream_keeps_its_place` |
-//! | 13 | unread bodies, closed windows and tiny frames hold no other request up | `unread_body_holds_no_other_up`, `bodies::closed_window_holds_no_other_up`, `bodies::bodies_of_single_bytes_are_read` |
+//! | 13 | unread bodies, closed windows and tiny frames hold no other request up | `unread_body_holds_no_other_up`, `bodies::closed_window_holds_no_other_up`, `bodies::bodies_of_single_bytes_are_read`, `bodies::unread_small_frames_hold_no_other_up` |
 //! | 14 | a dead connection is left, a frozen peer is heard, and no POST is doubled | `silence::dead_connection_is_left_after_a_ping`, `silence::frozen_peer_that_comes_back_is_trusted`, `silence::timeout_without_a_sign_puts_in_doubt` |
 //! | 15 | ALPN may change, HTTP/1.1 may be wanted, and a peer without HTTP/2 is named | `alpn_may_change_with_each_dial`, `http1_required_goes_again_by_http1`, `malformed::peer_without_http2_is_told_apart`, `http2_server_refuses_http1_only` |
-//! | 16 | early, interim and bodiless responses, trailers and lengths | `bodies::early_response_is_heard`, `bodies::interim_responses_are_heard`, `bodies::responses_without_body_are_complete`, `bodies::declared_length_of_response_is_checked`, `bodies_and_trailers_pass_both_ways` |
+//! | 16 | early, interim and bodiless responses, trailers and lengths | `bodies::early_response_is_heard`, `bodies::answer_to_a_refused_body_is_read`, `bodies::interim_responses_are_heard`, `bodies::responses_without_body_are_complete`, `bodies::declared_length_of_response_is_checked`, `bodies_and_trailers_pass_both_ways` |
 //! | 17 | one place for origins of both versions | `both_versions_share_one_place` |
 //! | 18 | no ping at a steady load, one after silence | `silence::steady_load_sends_no_ping`, `silence::silence_is_asked_about_once` |
 //! | 19 | heads up to the limit of HTTP/1.1; beyond it one stream fails | `malformed::response_heads_are_read_to_the_limit` |

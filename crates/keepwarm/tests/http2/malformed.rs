@@ -210,6 +210,25 @@ async fn response_heads_are_read_to_the_limit() {
     assert!(error.to_string().contains("no response"), "{error}");
 }
 
+/// A head may come in any number of frames: `h2` ends the connection at the 81st.
+#[tokio::test(start_paused = true)]
+async fn head_in_many_frames_is_read() {
+    let (client, mut dials) = client(|builder| builder);
+    let request = get(&client);
+    let mut peer = dials.accept(&[]).await;
+    let stream = peer.request().await;
+    let fields = block(&[(":status", "200"), ("a", &"b".repeat(300))]);
+    peer.send(HEADERS, 0, stream, &[]).await;
+    for byte in &fields {
+        peer.send(CONTINUATION, 0, stream, &[*byte]).await;
+    }
+    peer.send(CONTINUATION, END_HEADERS, stream, &[]).await;
+    peer.data(stream, b"x", true).await;
+    let response = within("a head", request).await.expect("no panic").expect("a head");
+    assert_eq!(response.headers()["a"].len(), 300);
+    assert_eq!(within("a body", response.text()).await.expect("a body"), "x");
+}
+
 /// Frames that break the rules of the connection: its requests fail, by a predicate of their own.
 #[tokio::test(start_paused = true)]
 async fn broken_rules_fail_the_connection() {

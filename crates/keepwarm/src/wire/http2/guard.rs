@@ -8,9 +8,14 @@
 //! `h2` cannot decode by a field of the same size, so that both tables stay the same (RFC 7541). Before
 //! a body out of place it puts such a block.
 //!
+//! `h2` also ends the connection of a peer that breaks no rule: at the hundredth empty DATA frame in its
+//! life, at the 81st CONTINUATION frame of a block of any size, and at many small DATA frames that are
+//! not read. So the guard takes empty frames out, and passes small parts of a block or of a body on as
+//! one. And it bounds the interim responses of a stream, as HTTP/1.1 has it, which `h2` does not.
+//!
 //! Pure. Decodes lengths, not texts. What it does not understand it leaves to `h2`, for good.
 
-use super::hpack;
+use super::{MAX_HEADER_LIST, hpack};
 
 const HEAD: usize = 9;
 const DATA: u8 = 0;
@@ -32,6 +37,12 @@ const MAX_KNOWN: usize = 1024;
 const MALFORMED: &[u8] = b"\0\x02te\x01x";
 /// Limit on the streams that are remembered.
 const MAX_REMEMBERED: usize = 1024;
+/// Frames of a block beyond which it is passed on in frames of full length.
+const MAX_PARTS: usize = 4;
+/// Length below which a part of a body is joined with the next one. `h2` counts 256 bytes for each.
+const SMALL: usize = 256;
+/// Limit on the interim responses of one stream, by the count of RFC 9113, 6.5.2.
+const MAX_INTERIM: usize = MAX_HEADER_LIST as usize;
 
 /// Position in the peer's frames.
 #[derive(Debug, Default)]
@@ -47,6 +58,8 @@ pub(super) struct Guard {
     bodies: Vec<u32>,
     /// There were more such streams than are remembered: no body is judged any more.
     has_forgotten: bool,
+    /// Streams that had interim responses and no final one, and the size of those.
+    interim: Vec<(u32, usize)>,
     /// The stream of the last body out of place.
     misplaced: u32,
     /// The last block of a head that was well-formed and left the table as it was, and what was seen
@@ -75,6 +88,11 @@ impl Frame {
 
     const fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Returns true for a part of a body that may be joined with the next one.
+    const fn is_small_part(&self) -> bool {
+        self.kind == DATA && self.length < SMALL && self.stream != 0 && !self.has(PADDED)
     }
 
     /// The part of a header block in the frame.
@@ -108,10 +126,20 @@ impl Guard {
         // Most reads hold whole frames, whose blocks are well-formed: nothing is copied then.
         let mut at = self.passing.min(bytes.len());
         self.passing -= at;
+        // What is passed on instead, once there is a difference, and the bytes that it stands for.
+        let (mut out, mut copied) = (None, 0);
         while at < bytes.len() {
             let passed = match Frame::parse(&bytes[at..]) {
                 Some(frame) if self.is_misplaced(&frame) => None,
                 Some(frame) if !is_block(frame.kind) => {
+                    if let Some(run) = SmallParts::at_start(&bytes[at..], &frame) {
+                        let out = out.get_or_insert_with(|| Vec::with_capacity(bytes.len()));
+                        out.extend_from_slice(&bytes[copied..at]);
+                        self.join(&run, &bytes[at..], out);
+                        at += run.end;
+                        copied = at;
+                        continue;
+                    }
                     self.pass(&frame);
                     let whole = HEAD + frame.length;
                     let here = whole.min(bytes.len() - at);
@@ -127,13 +155,33 @@ impl Guard {
                 _ => None,
             };
             let Some(passed) = passed else {
-                let mut out = bytes[..at].to_vec();
+                let mut out = out.unwrap_or_default();
+                out.extend_from_slice(&bytes[copied..at]);
                 out.extend(self.take_held(&bytes[at..]));
                 return Some(out);
             };
             at += passed;
         }
-        None
+        let mut out = out?;
+        out.extend_from_slice(&bytes[copied..]);
+        Some(out)
+    }
+
+    /// Writes the parts of a run as one.
+    fn join(&mut self, run: &SmallParts, bytes: &[u8], out: &mut Vec<u8>) {
+        if run.ends {
+            self.forget(run.stream);
+        }
+        if run.length == 0 && !run.ends {
+            return;
+        }
+        let flags = if run.ends { END_STREAM } else { 0 };
+        put_head(out, run.length, (DATA, flags), run.stream);
+        let mut rest = &bytes[..run.end];
+        while let Some(frame) = Frame::parse(rest) {
+            out.extend_from_slice(&rest[HEAD..HEAD + frame.length]);
+            rest = &rest[HEAD + frame.length..];
+        }
     }
 
     /// Returns true if the frame begins a body where none may be: before the final head of its
@@ -156,6 +204,33 @@ impl Guard {
         if let Some(index) = self.bodies.iter().position(|&body| body == stream) {
             self.bodies.swap_remove(index);
         }
+        self.forget_interim(stream);
+    }
+
+    fn forget_interim(&mut self, stream: u32) {
+        if let Some(index) = self.interim.iter().position(|(other, _)| *other == stream) {
+            self.interim.swap_remove(index);
+        }
+    }
+
+    /// Returns true if a block is one interim response too many of its stream.
+    fn is_excessive(&self, stream: u32, seen: &hpack::SeenBlock, is_trailer: bool) -> bool {
+        if seen.is_final || is_trailer {
+            return false;
+        }
+        let before = self.interim.iter().find(|(other, _)| *other == stream);
+        before.map_or(0, |(_, size)| *size).saturating_add(seen.size) > MAX_INTERIM
+    }
+
+    fn add_interim(&mut self, stream: u32, size: usize) {
+        if let Some((_, sum)) = self.interim.iter_mut().find(|(other, _)| *other == stream) {
+            *sum = sum.saturating_add(size);
+            return;
+        }
+        if self.interim.len() >= MAX_REMEMBERED {
+            self.interim.swap_remove(0);
+        }
+        self.interim.push((stream, size));
     }
 
     /// Judges a whole block without changing anything but the table, which it leaves as it was if
@@ -164,11 +239,16 @@ impl Guard {
         let is_trailer = self.bodies.contains(&frame.stream);
         if !is_trailer && !block.is_empty() && self.known == block {
             let seen = self.seen_in_known;
-            self.note(frame, &seen);
+            if self.is_excessive(frame.stream, &seen, false) {
+                return false;
+            }
+            self.note(frame, &seen, false);
             return true;
         }
         match self.table.read(block, is_trailer) {
-            Some(seen) if !seen.is_malformed => {
+            Some(seen)
+                if !seen.is_malformed && !self.is_excessive(frame.stream, &seen, is_trailer) =>
+            {
                 if self.table.has_changed() {
                     self.known.clear();
                 } else if !is_trailer && block.len() <= MAX_KNOWN {
@@ -176,7 +256,7 @@ impl Guard {
                     self.known.extend_from_slice(block);
                     self.seen_in_known = seen;
                 }
-                self.note(frame, &seen);
+                self.note(frame, &seen, is_trailer);
                 true
             }
             _ => {
@@ -186,13 +266,16 @@ impl Guard {
         }
     }
 
-    fn note(&mut self, frame: &Frame, seen: &hpack::SeenBlock) {
+    fn note(&mut self, frame: &Frame, seen: &hpack::SeenBlock, is_trailer: bool) {
         if seen.is_too_large {
             self.too_large.push(frame.stream);
         }
         if frame.has(END_STREAM) {
             self.forget(frame.stream);
+        } else if !seen.is_final && !is_trailer {
+            self.add_interim(frame.stream, seen.size);
         } else if seen.is_final && !self.bodies.contains(&frame.stream) {
+            self.forget_interim(frame.stream);
             if self.bodies.len() >= MAX_REMEMBERED {
                 self.bodies.swap_remove(0);
                 self.has_forgotten = true;
@@ -212,6 +295,11 @@ impl Guard {
                     self.misplaced = frame.stream;
                     let head = Frame { length: 0, kind: HEADERS, flags: 0, stream: frame.stream };
                     out.extend(frames_of(&head, MALFORMED));
+                }
+                if let Some(run) = SmallParts::at_start(&self.held, &frame) {
+                    let parts: Vec<u8> = self.held.drain(..run.end).collect();
+                    self.join(&run, &parts, &mut out);
+                    continue;
                 }
                 self.pass(&frame);
                 let here = whole.min(self.held.len());
@@ -241,7 +329,7 @@ impl Guard {
         let frames = &self.held[..self.at];
         let first = Frame::parse(frames).filter(|first| first.kind == HEADERS)?;
         let mut block = Vec::new();
-        let mut at = 0;
+        let (mut at, mut parts) = (0, 0);
         while let Some(frame) = Frame::parse(&frames[at..]) {
             let payload = frames.get(at + HEAD..at + HEAD + frame.length)?;
             if frame.stream != first.stream || (at > 0) != (frame.kind == CONTINUATION) {
@@ -249,17 +337,22 @@ impl Guard {
             }
             block.extend_from_slice(frame.fragment(payload)?);
             at += HEAD + frame.length;
+            parts += 1;
         }
         let is_trailer = self.bodies.contains(&first.stream);
         self.known.clear();
-        let seen = self.table.read(&block, is_trailer)?;
-        let corrected = if seen.is_malformed {
+        let mut seen = self.table.read(&block, is_trailer)?;
+        let is_excessive = self.is_excessive(first.stream, &seen, is_trailer);
+        seen.is_too_large |= is_excessive;
+        let corrected = if seen.is_malformed || is_excessive {
             self.table.rewind();
             Some(frames_of(&first, &self.table.correct(&block, is_trailer)?))
+        } else if parts > MAX_PARTS {
+            Some(frames_of(&first, &block))
         } else {
             None
         };
-        self.note(&first, &seen);
+        self.note(&first, &seen, is_trailer);
         let rest = self.held.split_off(self.at);
         let frames = std::mem::replace(&mut self.held, rest);
         self.at = 0;
@@ -273,6 +366,50 @@ impl Guard {
     }
 }
 
+/// Small parts of one body that follow one another, and are all here; or one without a byte.
+struct SmallParts {
+    stream: u32,
+    /// End of the last one.
+    end: usize,
+    /// Length of all of them.
+    length: usize,
+    /// The last one ends the body.
+    ends: bool,
+}
+
+impl SmallParts {
+    /// Finds the run at the start of `bytes`, which begin with the frame. `None` if nothing is to be
+    /// joined.
+    fn at_start(bytes: &[u8], first: &Frame) -> Option<Self> {
+        if !first.is_small_part() || first.has(END_STREAM) {
+            return None;
+        }
+        let mut run = Self { stream: first.stream, end: 0, length: 0, ends: false };
+        let mut parts = 0;
+        while !run.ends
+            && let Some(frame) = Frame::parse(&bytes[run.end..])
+            && frame.is_small_part()
+            && frame.stream == run.stream
+            && run.end + HEAD + frame.length <= bytes.len()
+            && run.length + frame.length <= MAX_FRAME
+        {
+            run.end += HEAD + frame.length;
+            run.length += frame.length;
+            run.ends = frame.has(END_STREAM);
+            parts += 1;
+        }
+        let says_nothing = parts == 1 && run.length == 0 && !run.ends;
+        (parts > 1 || says_nothing).then_some(run)
+    }
+}
+
+/// Appends the head of a frame.
+fn put_head(out: &mut Vec<u8>, length: usize, (kind, flags): (u8, u8), stream: u32) {
+    let length = u32::try_from(length).unwrap_or_default().to_be_bytes();
+    out.extend_from_slice(&[length[1], length[2], length[3], kind, flags]);
+    out.extend_from_slice(&stream.to_be_bytes());
+}
+
 const fn is_block(kind: u8) -> bool {
     matches!(kind, HEADERS | PUSH_PROMISE | CONTINUATION)
 }
@@ -281,16 +418,16 @@ const fn is_block(kind: u8) -> bool {
 fn frames_of(first: &Frame, block: &[u8]) -> Vec<u8> {
     let mut frames = Vec::with_capacity(block.len() + HEAD);
     let parts = block.chunks(MAX_FRAME);
-    let last = parts.len() - 1;
-    for (index, part) in parts.enumerate() {
+    let last = parts.len().saturating_sub(1);
+    // An empty block is one frame too.
+    let none = block.is_empty().then_some(block);
+    for (index, part) in parts.chain(none).enumerate() {
         let ends = if index == last { END_HEADERS } else { 0 };
         let (kind, flags) = match index {
             0 => (HEADERS, ends | (first.flags & END_STREAM)),
             _ => (CONTINUATION, ends),
         };
-        let length = u32::try_from(part.len()).unwrap_or_default().to_be_bytes();
-        frames.extend_from_slice(&[length[1], length[2], length[3], kind, flags]);
-        frames.extend_from_slice(&first.stream.to_be_bytes());
+        put_head(&mut frames, part.len(), (kind, flags), first.stream);
         frames.extend_from_slice(part);
     }
     frames
@@ -358,7 +495,8 @@ mod tests {
     /// A body before its head, or after its end, fails its stream alone.
     #[test]
     fn misplaced_bodies_are_marked_once() {
-        let data = |stream| frame(DATA, 0, stream, b"x");
+        // Too long to be joined.
+        let data = |stream| frame(DATA, 0, stream, &[b'x'; SMALL]);
         let mark = |stream| frame(HEADERS, END_HEADERS, stream, MALFORMED);
         let head = frame(HEADERS, END_HEADERS | END_STREAM, 3, &[0x88]);
         let bytes = [data(1), data(1), head.clone(), data(3), data(0)].concat();
@@ -366,6 +504,78 @@ mod tests {
         for size in 1..=bytes.len() {
             assert_eq!(through(&bytes, size), expected, "pieces of {size}");
         }
+    }
+
+    #[test]
+    fn small_parts_are_joined() {
+        let part = |flags, stream, data: &[u8]| frame(DATA, flags, stream, data);
+        let begin = [1, 3].map(|stream| frame(HEADERS, END_HEADERS, stream, &[0x88])).concat();
+        let empty = part(0, 1, b"");
+        let mixed = [
+            [empty.clone(), part(0, 1, b"ab"), empty.clone(), part(0, 1, b"c")].concat(),
+            [part(0, 3, b"d"), empty.clone(), frame(6, 0, 0, &[1; 8]), empty].concat(),
+            [part(0, 1, &[7; SMALL]), part(0, 1, b"e"), part(END_STREAM, 1, b"")].concat(),
+            [part(PADDED, 3, b"\0"), part(0, 3, b"f"), part(END_STREAM, 3, b"g")].concat(),
+        ];
+        let joined = [
+            [part(0, 1, b"abc"), part(0, 3, b"d"), frame(6, 0, 0, &[1; 8])].concat(),
+            [part(0, 1, &[7; SMALL]), part(END_STREAM, 1, b"e")].concat(),
+            [part(PADDED, 3, b"\0"), part(END_STREAM, 3, b"fg")].concat(),
+        ];
+        let bytes = [begin.clone(), mixed.concat()].concat();
+        assert_eq!(through(&bytes, bytes.len()), [begin, joined.concat()].concat());
+        let bodies = |frames: &[u8]| {
+            let (mut at, mut bodies) = (0, [Vec::new(), Vec::new(), Vec::new(), Vec::new()]);
+            while let Some(frame) = Frame::parse(&frames[at..]) {
+                let payload = &frames[at + HEAD..at + HEAD + frame.length];
+                if frame.kind == DATA && !frame.has(PADDED) {
+                    bodies[frame.stream as usize].extend_from_slice(payload);
+                }
+                at += HEAD + frame.length;
+            }
+            bodies
+        };
+        for size in 1..=bytes.len() {
+            assert_eq!(bodies(&through(&bytes, size)), bodies(&bytes), "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn block_in_many_parts_is_passed_on_in_few() {
+        let parts = |count| {
+            let mut bytes = frame(HEADERS, END_STREAM, 1, &[]);
+            for index in 1..count {
+                let flags = if index + 1 == count { END_HEADERS } else { 0 };
+                let part: &[u8] = if index == 1 { &[0x88] } else { &[] };
+                bytes.extend(frame(CONTINUATION, flags, 1, part));
+            }
+            bytes
+        };
+        assert_eq!(through(&parts(MAX_PARTS), 7), parts(MAX_PARTS));
+        let one = frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0x88]);
+        assert_eq!(through(&parts(MAX_PARTS + 1), 7), one);
+        let first = Frame { length: 0, kind: HEADERS, flags: 0, stream: 1 };
+        assert_eq!(frames_of(&first, &[]), frame(HEADERS, END_HEADERS, 1, &[]));
+    }
+
+    #[test]
+    fn interim_responses_are_bounded() {
+        let mut guard = Guard::default();
+        // ":status: 103" and a field, 42 + 33 + 100_000 bytes by RFC 9113, 6.5.2.
+        let mut block = vec![0x08, 3, b'1', b'0', b'3', 0, 1, b'a', 127, 0xa1, 0x8c, 0x06];
+        block.extend(vec![b'x'; 100_000]);
+        let interim = |guard: &mut Guard, stream| {
+            let first = Frame { length: 0, kind: HEADERS, flags: 0, stream };
+            let before = frames_of(&first, &block);
+            guard.take(&before).is_none_or(|passed| passed == before)
+        };
+        for stream in [1, 3, 5] {
+            let passed = (0..12).filter(|_| interim(&mut guard, stream)).count();
+            assert_eq!(passed, MAX_INTERIM / 100_075, "{stream}");
+        }
+        assert!((0..3).all(|_| matches!(guard.take_too_large(), Some(1 | 3 | 5))));
+        guard.take(&frame(RST_STREAM, 0, 3, &[0, 0, 0, 8]));
+        assert_eq!(guard.interim.len(), 2);
     }
 
     #[test]

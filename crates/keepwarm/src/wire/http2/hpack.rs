@@ -72,7 +72,8 @@ pub(super) struct SeenBlock {
     pub(super) is_too_large: bool,
     /// True if the block has a status of 200 or more.
     pub(super) is_final: bool,
-    size: usize,
+    /// Size of its fields (RFC 9113, 6.5.2).
+    pub(super) size: usize,
 }
 
 /// One instruction of a block.

@@ -39,6 +39,10 @@ use crate::error::{Error, Kind, Result, Stage};
 const STREAM_WINDOW: u32 = 6 << 20;
 /// Limit on the header list of a response, by the count of RFC 9113, 6.5.2.
 const MAX_HEADER_LIST: u32 = 1 << 20;
+/// Bytes that `h2` may spend on the bookkeeping of small DATA frames that are not read, for each byte of
+/// `max_unread`. Beyond it `h2` ends the connection; by default that is half a byte, which slow readers
+/// of small messages exceed.
+const BOOKKEEPING: usize = 4;
 /// The stream limit of a peer whose settings have not come.
 const NO_SETTINGS: usize = usize::MAX - 1;
 /// Limit on the streams given up in [`RESET_SPAN`]: half of what servers commonly take for an attack
@@ -112,6 +116,7 @@ pub(crate) async fn start(stream: Stream, peer: PeerFacts, max_unread: u32) -> R
         .enable_push(false)
         .initial_window_size(STREAM_WINDOW.min(max_unread))
         .initial_connection_window_size(max_unread)
+        .data_frame_budget(BOOKKEEPING * max_unread as usize)
         .max_header_list_size(MAX_HEADER_LIST)
         .initial_max_send_streams(NO_SETTINGS)
         .max_concurrent_reset_streams(4 * MAX_RESETS)
