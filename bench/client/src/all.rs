@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use crate::clients::{CLIENTS, FEATURED, Failure, GO, H2_SPAWNED};
 use crate::row::{Document, Row, SCHEMA, Skipped, Summary};
 use crate::scenario::{Scenario, Wire};
-use crate::{go, place, table};
+use crate::{go, nghttpd, place, table};
 
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -25,11 +25,15 @@ impl Default for Settings {
 
 /// Measures everything, and prints it.
 pub(crate) fn run(settings: &Settings) -> Result<(), Failure> {
-    let (clients, skipped) = available();
-    let scenarios = match settings.scenarios.as_slice() {
+    let (clients, mut skipped) = available();
+    let mut scenarios = match settings.scenarios.as_slice() {
         [] => Scenario::all(),
         chosen => chosen.to_vec(),
     };
+    if let Err(why) = nghttpd::find() {
+        scenarios.retain(|scenario| scenario.shape.wire != Wire::Nghttpd);
+        skipped.push(Skipped { client: "nghttpd".to_owned(), why });
+    }
     let mut rows = Vec::new();
     for &scenario in &scenarios {
         let is_featured = scenario.shape.wire == Wire::Featured;

@@ -10,6 +10,7 @@ mod clients_http2;
 mod closing;
 mod go;
 mod measure;
+mod nghttpd;
 mod place;
 mod row;
 mod scenario;
@@ -32,13 +33,14 @@ usage: bench-client [all] [--json] [--quick] [--rounds N] [--percent N] [--scena
        bench-client closing [--json]
                                     failed GETs and doubled POSTs at a server that closes idle
                                     connections; counts, no times
-       bench-client server BYTES [tls|gzip|h2]
+       bench-client server BYTES [tls|gzip|h2|nghttpd]
                                     the server by itself; ends when its standard input ends
 
 clients: keepwarm, reqwest, hyper-util, hyper-spawned, h2-spawned (by HTTP/2 only), go
 scenarios: get8-c100-t1, get8-c1-t1, get8-c1000-t1, get16k-c100-t1, get1m-c100-t1; -t2 for each of
 them; tls-get8-c100-t1 and so on for all ten; gzip1k-c100-t1 and gzip64k-c100-t1 with a
-cookie, of keepwarm and reqwest; by HTTP/2 h2-get8-s1-t1, -s10-, -s100-, -c4s100-, h2-get1m-t1
+cookie, of keepwarm and reqwest; by HTTP/2 h2-get8-s1-t1, -s10-, -s100-, -c4s100-, h2-get1m-t1,
+and nghttpd-get8-s1-t1, nghttpd-get8-s100-t1 where nghttpd (nghttp2) is installed
 --quick is --rounds 2 --percent 15; the default is --rounds 5 --percent 100";
 
 fn main() -> ExitCode {
@@ -60,6 +62,7 @@ fn dispatch(arguments: &[String]) -> Result<(), Failure> {
             let body_bytes = words.next().ok_or(USAGE)?.parse()?;
             match words.next() {
                 Some("h2") => server_http2::serve(body_bytes),
+                Some("nghttpd") => nghttpd::serve(body_bytes),
                 further => {
                     server::serve(body_bytes, further == Some("tls"), further == Some("gzip"))
                 }

@@ -15,8 +15,9 @@ pub(crate) struct Row {
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) p999_us: f64,
-    /// Connections that the server accepted, from the first request of the warm-up to the end.
-    pub(crate) opened: u64,
+    /// Connections that the server accepted, from the first request of the warm-up to the end; `None`
+    /// from a server that does not count them.
+    pub(crate) opened: Option<u64>,
     pub(crate) allocations_per_request: f64,
 }
 
@@ -26,7 +27,7 @@ pub(crate) struct Summary {
     #[serde(flatten)]
     pub(crate) medians: Row,
     /// In the worst round.
-    pub(crate) opened_max: u64,
+    pub(crate) opened_max: Option<u64>,
     pub(crate) cpu_ratio_to_reqwest: Option<f64>,
     pub(crate) cpu_ratio_to_hyper_util: Option<f64>,
     pub(crate) cpu_ratio_to_hyper_spawned: Option<f64>,
@@ -64,7 +65,7 @@ impl Summary {
                 .collect();
             (!ratios.is_empty()).then(|| median(ratios))
         };
-        let mut opened: Vec<u64> = rounds.iter().map(|row| row.opened).collect();
+        let mut opened: Vec<Option<u64>> = rounds.iter().map(|row| row.opened).collect();
         opened.sort_unstable();
         Self {
             medians: Row {

@@ -27,12 +27,14 @@ pub(crate) enum Wire {
     Featured,
     /// Streams of so many connections of HTTP/2, by prior knowledge.
     Http2(u32),
+    /// Streams of one connection of HTTP/2, by prior knowledge, to nghttpd (nghttp2).
+    Nghttpd,
 }
 
 /// Each takes a second or less on two cores of its own: many short measurements in turn stand noise
 /// better than few long ones. All of them, with five clients and five rounds, take eight minutes.
 const SHAPES: &[Shape] = {
-    use Wire::{Featured, Http2, Plain, Tls};
+    use Wire::{Featured, Http2, Nghttpd, Plain, Tls};
     &[
         shape("get8-c100", Plain, 8, 100, 30_000),
         shape("get8-c1", Plain, 8, 1, 8_000),
@@ -51,6 +53,8 @@ const SHAPES: &[Shape] = {
         shape("h2-get8-s100", Http2(1), 8, 100, 30_000),
         shape("h2-get8-c4s100", Http2(4), 8, 400, 30_000),
         shape("h2-get1m", Http2(1), 1 << 20, 10, 400),
+        shape("nghttpd-get8-s1", Nghttpd, 8, 1, 8_000),
+        shape("nghttpd-get8-s100", Nghttpd, 8, 100, 30_000),
     ]
 };
 
@@ -87,6 +91,7 @@ impl Scenario {
     pub(crate) const fn http2(&self) -> Option<u32> {
         match self.shape.wire {
             Wire::Http2(connections) => Some(connections),
+            Wire::Nghttpd => Some(1),
             _ => None,
         }
     }
@@ -119,6 +124,7 @@ impl Scenario {
             Wire::Featured => " in gzip, with a cookie",
             Wire::Http2(1) => " by HTTP/2 on one connection",
             Wire::Http2(_) => " by HTTP/2 on four connections",
+            Wire::Nghttpd => " by HTTP/2 on one connection to nghttpd",
         };
         format!("GET of {size}{wire}, {} at once, {threads}", self.shape.concurrency)
     }

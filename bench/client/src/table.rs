@@ -34,10 +34,10 @@ pub(crate) fn of(document: &Document, scenarios: &[Scenario]) -> String {
 fn line(row: &Summary) -> String {
     let ratio = |ratio: Option<f64>| ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
     let medians = &row.medians;
-    let opened = if row.opened_max == medians.opened {
-        medians.opened.to_string()
-    } else {
-        format!("{}-{}", medians.opened, row.opened_max)
+    let opened = match (medians.opened, row.opened_max) {
+        (Some(median), Some(most)) if median != most => format!("{median}-{most}"),
+        (Some(median), _) => median.to_string(),
+        (None, _) => "-".to_owned(),
     };
     format!(
         "{:<13}{:>9.2}{:>10}{:>13}{:>10}{:>5}{:>12.0}{:>10.1}{:>10.1}{:>10.1}{:>8}{:>8.1}\n",
