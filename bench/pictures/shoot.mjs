@@ -17,7 +17,10 @@ await page.waitForFunction((seconds) => {
   const age = Math.max(record.elapsed_s ?? Infinity, ...samples.map((sample) => sample.at_s));
   return age >= seconds && document.documentElement.dataset.drawn === 'all';
 }, Number(seconds), { timeout: 100_000 });
-if (selector) await page.evaluate((selector) => document.querySelector(selector).scrollIntoView(), selector);
+if (selector) await page.evaluate((selector) => {
+  const found = document.querySelector(selector);
+  (found.closest('section') ?? found).scrollIntoView();
+}, selector);
 await page.waitForTimeout(300);
 await page.screenshot({ path: `${out}/${name}.png` });
 await browser.close();
