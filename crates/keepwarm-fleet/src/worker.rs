@@ -213,34 +213,40 @@ impl Worker {
             ended = self.run_part(run, &part, &mut state, &frames) => ended,
             never = beats => match never {},
         };
-        if let Err(failure) = &ended {
-            let message = failure.to_string();
-            state.set(&WorkerState::Failed { message, exit: failure.exit as i32 }).await;
+        match ended {
+            Ok(own) => own,
+            Err(failure) => {
+                let message = failure.to_string();
+                state.set(&WorkerState::Failed { message, exit: failure.exit as i32 }).await;
+                Err(failure)
+            }
         }
-        ended
     }
 
-    /// Carries out the load, and sends its result.
+    /// Carries out the load, and sends its result. Returns a failure of this worker alone, such as a record
+    /// that it could not keep, beside one of its part of the run: the coordinator has the result of the first.
     async fn run_part(
         &self,
         run: &str,
         part: &Part,
         state: &mut State,
         frames: &Frames,
-    ) -> Result<(), Failure> {
+    ) -> Result<Result<(), Failure>, Failure> {
         // A run that is stopped before its start has no result.
-        let Some((ended, begun_ns)) = self.load(part, state, frames).await? else { return Ok(()) };
+        let Some((ended, begun_ns)) = self.load(part, state, frames).await? else {
+            return Ok(Ok(()));
+        };
         self.send_result(run, &ended, begun_ns).await?;
         state.set(&WorkerState::Final).await;
         match ended.not_kept {
             Some(why) => {
                 say(&format!("run {run}: exit {}, the result is sent", ended.exit));
-                Err(Failure::new(Exit::Output, why))
+                Ok(Err(Failure::new(Exit::Output, why)))
             }
             None => {
                 let path = ended.path.display();
                 say(&format!("run {run}: exit {}, the record is {path}", ended.exit));
-                Ok(())
+                Ok(Ok(()))
             }
         }
     }

@@ -142,7 +142,7 @@ fn full_disk_of_a_worker_loses_nothing() {
     let record = nats.record();
     let told = said(&output);
     assert!(is_good(output.status.code(), &record), "{told}");
-    assert_eq!(record.requests.completed, 300);
+    assert_eq!(record.requests.completed, 300, "{told}");
     assert_eq!(server.finish().requests, 300);
     assert!(told.contains("worker w1") && told.contains("No space left"), "{told}");
     let (code, told) = worker.end();
