@@ -299,7 +299,7 @@ impl Error {
     /// last connection that it was handed to; whether they reached the server is not known. `None`
     /// if there was no connection, and then nothing was sent; or, at [`Stage::Body`], if it is not
     /// known because the response had overtaken the request. Under TLS they are counted before
-    /// encryption.
+    /// encryption. By HTTP/2, whose heads are compressed, a head counts as one byte.
     ///
     /// ```
     /// # async fn example(client: keepwarm::Client, url: &str) -> keepwarm::Result<()> {
