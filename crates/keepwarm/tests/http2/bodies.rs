@@ -1,5 +1,6 @@
 //! Bodies, interim responses, `100 Continue`, trailers, lengths: as with HTTP/1.1.
 
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -187,6 +188,30 @@ async fn early_response_is_heard() {
     peer.serve("x").await;
     assert_eq!(text(next).await, "x");
     assert_eq!(client.stats().total.opened, 1);
+}
+
+/// The caller's body fails while the response is read: that is told, and not a fault of the server.
+#[tokio::test(start_paused = true)]
+async fn body_that_fails_within_the_response_is_told() {
+    let (client, mut dials) = client(|builder| builder);
+    let (parts, body) = tokio::sync::mpsc::unbounded_channel::<io::Result<Bytes>>();
+    let parts_of = futures_util::stream::unfold(body, async |mut body| {
+        let part = body.recv().await?;
+        Some((part, body))
+    });
+    let request = go(client.post(URL).body(Body::from_stream(parts_of)));
+    let mut peer = dials.accept(&[]).await;
+    let stream = peer.request().await;
+    peer.fields(stream, &[(":status", "200")], false).await;
+    let response = within("a head", request).await.expect("no panic").expect("a head");
+    parts.send(Err(io::Error::other("the disk is gone"))).expect("the body is read");
+    let error = within("a body", response.bytes()).await.expect_err("half an exchange");
+    assert!(!error.is_stream_error() && error.stage() == Stage::Body, "{error:?}");
+    assert!(error.to_string().contains("the disk is gone"), "{error}");
+    assert_eq!(peer.until(RST_STREAM).await.stream, stream);
+    let next = get(&client);
+    peer.serve("x").await;
+    assert_eq!(text(next).await, "x");
 }
 
 /// A server that has answered, and neither reads the rest of the body nor says so.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -103,6 +103,8 @@ pub(crate) struct Http2Stream {
     upload: Option<Box<StreamUpload>>,
     /// The task that sends the rest of the body once the head of the response has come.
     background: Option<JoinHandle<()>>,
+    /// The failure of the caller's body in that task, for which the stream was reset.
+    body_failure: Option<Arc<Mutex<Option<BoxError>>>>,
     /// Bytes of the announced body length that have not come.
     left: Option<u64>,
     is_head_request: bool,
@@ -137,6 +139,7 @@ impl Http2 {
             receive: None,
             upload: None,
             background: None,
+            body_failure: None,
             left: None,
             is_head_request: request.method() == Method::HEAD,
             is_alone,
@@ -249,9 +252,13 @@ impl Http2Stream {
         }
         let Ok(runtime) = Handle::try_current() else { return };
         let Some(mut upload) = self.upload.take() else { return };
+        let told = Arc::clone(self.body_failure.get_or_insert_default());
         self.background = Some(runtime.spawn(async move {
             let mut written = 0;
-            if poll_fn(|cx| upload.poll(&mut written, cx)).await.is_err() {
+            if let Err(failure) = poll_fn(|cx| upload.poll(&mut written, cx)).await {
+                if let StreamFailure::Body(cause) = failure {
+                    *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
+                }
                 upload.send.send_reset(Reason::CANCEL);
             }
         }));
@@ -460,6 +467,12 @@ impl Http2Stream {
 
     fn fail(&mut self, error: h2::Error) -> StreamFailure {
         let stream = self.receive.take().map_or(0, |receive| receive.stream_id().as_u32());
+        if error.is_reset()
+            && let Some(told) = &self.body_failure
+            && let Some(cause) = told.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            return StreamFailure::Body(cause);
+        }
         // The response has begun, so the request was processed: it must not be sent again.
         match StreamFailure::of(error, &self.http2, stream) {
             StreamFailure::Unprocessed | StreamFailure::NeedsHttp1 => {
