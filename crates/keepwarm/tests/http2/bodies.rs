@@ -10,8 +10,8 @@ use keepwarm_testkit::scripted::{eventually, within};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::peer::{
-    CANCEL, DATA, INITIAL_WINDOW, NO_ERROR, RST_STREAM, WINDOW_UPDATE, client, failure, frame, get,
-    go, post, quiet, text,
+    CANCEL, DATA, HEADERS, INITIAL_WINDOW, NO_ERROR, RST_STREAM, WINDOW_UPDATE, client, failure,
+    frame, get, go, post, quiet, text,
 };
 
 const URL: &str = "http://frames.test/";
@@ -82,6 +82,37 @@ async fn answer_to_a_refused_body_is_read() {
     assert_eq!(text(next).await, "x");
     eventually("the places", || client.stats().total.streams == 0).await;
     assert_eq!(client.stats().total.opened, 1);
+}
+
+/// 417 (RFC 9110, 10.1.1): the request goes again without its expectation, whether the answer ends or not.
+#[tokio::test(start_paused = true)]
+async fn refused_expectation_goes_again_without_it() {
+    for ends in [true, false] {
+        let (client, mut dials) = client(|builder| builder.expect_continue_timeout(Duration::MAX));
+        let request = go(client.post(URL).header("expect", "100-continue").body("body"));
+        let mut peer = dials.accept(&[]).await;
+        let stream = peer.request().await;
+        peer.fields(stream, &[(":status", "417")], false).await;
+        peer.data(stream, b"I never do", ends).await;
+        let mut again = None;
+        let mut body = Vec::new();
+        let mut is_reset = false;
+        while again.is_none() || body.is_empty() || !is_reset {
+            let frame = within("a frame", peer.next()).await.expect("a frame");
+            match frame.kind {
+                HEADERS => again = Some(frame.stream),
+                DATA => body.extend_from_slice(&frame.payload),
+                RST_STREAM => is_reset = frame.stream == stream,
+                kind => panic!("a frame of kind {kind}"),
+            }
+        }
+        assert_eq!(body, b"body", "of the second request alone");
+        peer.say(again.expect("it was sent again"), "done").await;
+        assert_eq!(text(request).await, "done");
+        within("the ping", async { while peer.pings == 0 && !quiet(peer.next()).await {} }).await;
+        eventually("the places", || client.stats().total.streams == 0).await;
+        assert_eq!(client.stats().total.opened, 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]
