@@ -10,6 +10,65 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 pub(crate) type Map<K, V> = HashMap<K, V, Keyed>;
 pub(crate) type Set<K> = HashSet<K, Keyed>;
 
+/// Parts of a [`CookieTable`].
+const PARTS: usize = 16;
+
+/// A table by socket cookie that may have 100,000 entries.
+///
+/// It has parts of a sixteenth each, which grow one after the other: a table that doubles has its old memory
+/// beside the new one until all is copied, and of this one only a part does.
+#[derive(Debug)]
+pub(crate) struct CookieTable<V> {
+    parts: [Map<u64, V>; PARTS],
+}
+
+impl<V> Default for CookieTable<V> {
+    fn default() -> CookieTable<V> {
+        CookieTable { parts: std::array::from_fn(|_| Map::default()) }
+    }
+}
+
+impl<V> CookieTable<V> {
+    /// Returns the number of a cookie's part. The kernel numbers sockets one by one, so all parts have
+    /// about as many.
+    fn part(cookie: u64) -> usize {
+        (cookie % PARTS as u64) as usize
+    }
+
+    pub(crate) fn get(&self, cookie: u64) -> Option<&V> {
+        self.parts[Self::part(cookie)].get(&cookie)
+    }
+
+    pub(crate) fn get_mut(&mut self, cookie: u64) -> Option<&mut V> {
+        self.parts[Self::part(cookie)].get_mut(&cookie)
+    }
+
+    pub(crate) fn get_or_insert_with(&mut self, cookie: u64, new: impl FnOnce() -> V) -> &mut V {
+        self.parts[Self::part(cookie)].entry(cookie).or_insert_with(new)
+    }
+
+    pub(crate) fn remove(&mut self, cookie: u64) -> Option<V> {
+        self.parts[Self::part(cookie)].remove(&cookie)
+    }
+
+    /// Keeps the entries for which `stays` returns true.
+    pub(crate) fn retain(&mut self, mut stays: impl FnMut(&V) -> bool) {
+        self.parts.iter_mut().for_each(|part| part.retain(|_, value| stays(value)));
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.parts.iter().map(Map::len).sum()
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.parts.iter().flat_map(Map::values)
+    }
+
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.parts.iter_mut().flat_map(Map::values_mut)
+    }
+}
+
 /// Builder of hashers that start from the seed of one table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keyed(u64);
@@ -97,6 +156,25 @@ mod tests {
             let (least, most) = (places.iter().min(), places.iter().max());
             assert!(least > Some(&50) && most < Some(&170), "bits {bits}: {least:?} to {most:?}");
         }
+    }
+
+    #[test]
+    fn parts_of_a_table_act_as_one() {
+        let (mut table, mut plain) = (CookieTable::default(), Map::default());
+        for cookie in (0..50_000_u64).map(|n| n * 7) {
+            *table.get_or_insert_with(cookie, || cookie) += 1;
+            plain.insert(cookie, cookie + 1);
+        }
+        (0..9_000).for_each(|cookie| assert_eq!(table.remove(cookie), plain.remove(&cookie)));
+        table.retain(|value| value % 3 != 0);
+        plain.retain(|_, value| *value % 3 != 0);
+        table.values_mut().chain(plain.values_mut()).for_each(|value| *value += 1);
+        assert_eq!(table.len(), plain.len());
+        assert_eq!(table.values().copied().collect::<Set<_>>(), plain.values().copied().collect());
+        assert!((0..350_000).all(|cookie| table.get(cookie) == plain.get(&cookie)));
+        // None has more than twice its share.
+        let share = table.len() / PARTS;
+        assert!(table.parts.iter().all(|part| part.len() < 2 * share), "{share}");
     }
 
     #[test]

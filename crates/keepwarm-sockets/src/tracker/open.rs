@@ -11,7 +11,7 @@ use super::destinations::DestinationId;
 use super::exchange::Exchange;
 use super::handshakes::{Shape, without_handshake};
 use super::totals::OpenRequests;
-use crate::kernel::keyed_hash::Map;
+use crate::kernel::keyed_hash::CookieTable;
 use crate::kernel::proc::owners::ProcessKey;
 use crate::kernel::socket::{Side, Socket, State, TcpInfo};
 
@@ -315,7 +315,7 @@ pub(super) type LocalAndPort = (SocketAddr, u16);
 /// until the end.
 #[derive(Debug, Default)]
 pub(super) struct OpenSockets {
-    by_cookie: Map<u64, OpenSocket>,
+    by_cookie: CookieTable<OpenSocket>,
     /// Number of dumps, the one that is under way included.
     dumps: u32,
     /// The last dump that ended before the window did.
@@ -331,7 +331,7 @@ impl OpenSockets {
     pub(super) fn end_dump(&mut self) {
         self.current = self.dumps;
         let dumps = self.dumps;
-        self.by_cookie.retain(|_, open| open.last_dump + 2 > dumps || open.was_open_at_start());
+        self.by_cookie.retain(|open| open.last_dump + 2 > dumps || open.was_open_at_start());
     }
 
     /// Takes a row of the dump that is under way.
@@ -359,7 +359,7 @@ impl OpenSockets {
             flags: Flags::default(),
             server_only: false,
         };
-        let open = self.by_cookie.entry(row.cookie).or_insert_with(new);
+        let open = self.by_cookie.get_or_insert_with(row.cookie, new);
         open.last_dump = self.dumps;
         open.update(side, row);
         open
@@ -372,15 +372,15 @@ impl OpenSockets {
     }
 
     pub(super) fn get(&self, cookie: u64) -> Option<&OpenSocket> {
-        self.by_cookie.get(&cookie)
+        self.by_cookie.get(cookie)
     }
 
     pub(super) fn get_mut(&mut self, cookie: u64) -> Option<&mut OpenSocket> {
-        self.by_cookie.get_mut(&cookie)
+        self.by_cookie.get_mut(cookie)
     }
 
     pub(super) fn remove(&mut self, cookie: u64) {
-        self.by_cookie.remove(&cookie);
+        self.by_cookie.remove(cookie);
     }
 
     pub(super) fn len(&self) -> usize {

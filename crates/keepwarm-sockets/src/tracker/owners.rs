@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use super::Tracker;
 use super::open::OpenSocket;
 use crate::kernel::proc::owners::{Owner, OwnerEvidence, ProcessFacts, ProcessKey, Sightings};
+use crate::kernel::proc::socket_search::SocketHolders;
 use crate::kernel::socket::Side;
 use crate::kernel::trace::ThreadOwner;
 
@@ -162,12 +163,12 @@ impl Tracker {
     }
 
     /// Takes the processes that a search has found, by inode, and a way to ask about them.
-    pub(crate) fn handle_processes(&mut self, pids: &HashMap<u32, u32>, read: &impl ReadProcess) {
+    pub(crate) fn handle_processes(&mut self, holders: &SocketHolders, read: &impl ReadProcess) {
         let Tracker { open, destinations, processes, listeners, .. } = self;
-        let found: HashSet<u32> = pids.values().copied().collect();
+        let found: HashSet<u32> = holders.iter().map(|(_, pid)| pid).collect();
         let met = |pid| (pid, processes.meet(pid, read.started_at(pid)));
         let met: HashMap<u32, ProcessKey> = found.into_iter().map(met).collect();
-        let of_inode = |inode: &u32| pids.get(inode).and_then(|pid| met.get(pid)).copied();
+        let of_inode = |inode: &u32| met.get(&holders.get(*inode)?).copied();
         for one in open.alive_mut() {
             if one.process().is_none() {
                 one.process = of_inode(&one.inode).map(ProcessKey::number).into();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::kernel::proc::process;
-use crate::kernel::proc::socket_search::SocketSearch;
+use crate::kernel::proc::socket_search::{SocketHolders, SocketSearch};
 use crate::kernel::trace::{TraceBatch, Tracer};
 use crate::report::host::Tracing;
 use crate::tracker::Tracker;
@@ -36,7 +36,7 @@ const MAX_DOUBLINGS: u32 = 3;
 const MAX_SHARED: usize = 1 << 16;
 
 impl SharedSearch {
-    fn find(&mut self, wanted: &[u32]) -> HashMap<u32, u32> {
+    fn find(&mut self, wanted: Vec<u32>) -> SocketHolders {
         if self.found.len() >= MAX_SHARED {
             self.found.clear();
         }
@@ -45,15 +45,20 @@ impl SharedSearch {
         let pause = SHARED_PAUSE * (1 << self.in_vain.min(MAX_DOUBLINGS));
         if self.searched_at.is_none_or(|at| at.elapsed() >= pause) {
             let all: Vec<u32> = self.wanted.iter().copied().collect();
-            if let Some(found) = self.search.find_unless_paused(&all) {
+            if let Some(found) = self.search.find_unless_paused(all) {
                 self.in_vain = if found.is_empty() { self.in_vain + 1 } else { 0 };
-                self.found.extend(found);
+                self.found.extend(found.iter());
                 self.wanted.clear();
                 self.searched_at = Some(Instant::now());
             }
         }
-        let take = |inode: &u32| Some((*inode, self.found.remove(inode)?));
-        wanted.iter().filter_map(take).collect()
+        let found: Vec<(u32, u32)> =
+            wanted.iter().filter_map(|inode| Some((*inode, self.found.remove(inode)?))).collect();
+        let mut holders = SocketHolders::of(wanted);
+        for (inode, pid) in found {
+            holders.insert(inode, pid);
+        }
+        holders
     }
 }
 
@@ -79,11 +84,11 @@ enum Search {
 }
 
 impl Search {
-    fn find(&mut self, wanted: &[u32]) -> HashMap<u32, u32> {
+    fn find(&mut self, wanted: Vec<u32>) -> SocketHolders {
         match self {
-            Search::Nothing => HashMap::new(),
+            Search::Nothing => SocketHolders::default(),
             Search::Own(search) => search.find(wanted),
-            Search::Shared(_) if wanted.is_empty() => HashMap::new(),
+            Search::Shared(_) if wanted.is_empty() => SocketHolders::default(),
             Search::Shared(search) => {
                 search.lock().unwrap_or_else(PoisonError::into_inner).find(wanted)
             }
@@ -120,7 +125,7 @@ impl Owners {
 
     /// Searches for the owners of sockets that have none yet. Returns true if it found one.
     pub(crate) fn find(&mut self, tracker: &mut Tracker) -> bool {
-        let found = self.search.find(&tracker.nameless_inodes());
+        let found = self.search.find(tracker.nameless_inodes());
         tracker.handle_processes(&found, &Proc);
         !found.is_empty()
     }

@@ -36,40 +36,97 @@ pub(crate) struct SocketSearch {
     forget_at: Option<Instant>,
 }
 
+/// Sockets that are searched for, by inode, and the processes that hold them: eight bytes each, for a host may
+/// have 100,000.
+#[derive(Debug, Default)]
+pub(crate) struct SocketHolders {
+    /// In order.
+    inodes: Vec<u32>,
+    /// The process of each; 0, which is none, where it was not found.
+    pids: Vec<u32>,
+    found: usize,
+}
+
+impl SocketHolders {
+    /// Begins with no process known.
+    pub(crate) fn of(mut inodes: Vec<u32>) -> SocketHolders {
+        inodes.sort_unstable();
+        inodes.dedup();
+        let pids = vec![0; inodes.len()];
+        SocketHolders { inodes, pids, found: 0 }
+    }
+
+    /// Takes the process of a socket. Returns true if the socket is one of these and its process was not known.
+    pub(crate) fn insert(&mut self, inode: u32, pid: u32) -> bool {
+        let Ok(place) = self.inodes.binary_search(&inode) else { return false };
+        let is_new = self.pids[place] == 0 && pid != 0;
+        if is_new {
+            self.pids[place] = pid;
+            self.found += 1;
+        }
+        is_new
+    }
+
+    /// Returns the process of a socket that was found.
+    pub(crate) fn get(&self, inode: u32) -> Option<u32> {
+        let place = self.inodes.binary_search(&inode).ok()?;
+        Some(self.pids[place]).filter(|pid| *pid != 0)
+    }
+
+    /// Returns whether no process was found.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found == 0
+    }
+
+    fn is_complete(&self) -> bool {
+        self.found == self.inodes.len()
+    }
+
+    /// Iterates over the sockets whose process was found, with it.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u32)> {
+        let all = self.inodes.iter().copied().zip(self.pids.iter().copied());
+        all.filter(|(_, pid)| *pid != 0)
+    }
+
+    fn missing(&self) -> impl Iterator<Item = u32> {
+        let all = self.inodes.iter().zip(&self.pids);
+        all.filter(|(_, pid)| **pid == 0).map(|(inode, _)| *inode)
+    }
+}
+
 impl SocketSearch {
     /// Returns the process of each socket inode that was found. Finds nothing during the pause
     /// after the last search.
-    pub(crate) fn find(&mut self, wanted: &[u32]) -> HashMap<u32, u32> {
+    pub(crate) fn find(&mut self, wanted: Vec<u32>) -> SocketHolders {
         self.find_unless_paused(wanted).unwrap_or_default()
     }
 
     /// Searches as [`find`](Self::find) does; `None` during the pause after the last search.
-    pub(crate) fn find_unless_paused(&mut self, wanted: &[u32]) -> Option<HashMap<u32, u32>> {
+    pub(crate) fn find_unless_paused(&mut self, mut wanted: Vec<u32>) -> Option<SocketHolders> {
         let now = Instant::now();
         if self.pause_until.is_some_and(|until| now < until) {
             return None;
         }
         if wanted.is_empty() {
-            return Some(HashMap::new());
+            return Some(SocketHolders::default());
         }
         if self.forget_at.is_none_or(|at| at <= now) {
             self.not_found.clear();
             self.forget_at = Some(now + SEARCH_AGAIN);
         }
-        let wanted: HashSet<u32> =
-            wanted.iter().copied().filter(|inode| !self.not_found.contains(inode)).collect();
+        wanted.retain(|inode| !self.not_found.contains(inode));
         if wanted.is_empty() {
-            return Some(HashMap::new());
+            return Some(SocketHolders::default());
         }
-        let found = self.search(wanted);
+        let mut holders = SocketHolders::of(wanted);
+        self.search(&mut holders);
         self.pause_until = Some(Instant::now() + (now.elapsed() * PAUSE).max(MIN_PAUSE));
-        Some(found)
+        Some(holders)
     }
 
     /// Reads the descriptors of all processes, the heaviest first, until every socket is found or
     /// [`MAX_DESCRIPTORS`] are read.
-    fn search(&mut self, mut wanted: HashSet<u32>) -> HashMap<u32, u32> {
-        let mut found = HashMap::new();
+    fn search(&mut self, holders: &mut SocketHolders) {
         let mut budget = MAX_DESCRIPTORS;
         let mut pids = process::pids();
         // This process first: a load observes its own sockets, and has few others. A process that has
@@ -81,41 +138,33 @@ impl SocketSearch {
         });
         self.weights.retain(|pid, _| pids.contains(pid));
         for pid in pids {
-            if wanted.is_empty() || budget == 0 {
+            if holders.is_complete() || budget == 0 {
                 break;
             }
-            let before = found.len();
-            let sockets = search_process(pid, &mut wanted, &mut found, &mut budget);
-            self.weights.insert(pid, sockets + (found.len() - before) * WANTED_WEIGHT);
+            let before = holders.found;
+            let sockets = search_process(pid, holders, &mut budget);
+            self.weights.insert(pid, sockets + (holders.found - before) * WANTED_WEIGHT);
         }
         if budget > 0 {
             let room = MAX_DESCRIPTORS.saturating_sub(self.not_found.len());
-            self.not_found.extend(wanted.into_iter().take(room));
+            self.not_found.extend(holders.missing().take(room));
         }
-        found
     }
 }
 
 /// Reads the descriptors of one process and returns the number of sockets among them.
-fn search_process(
-    pid: u32,
-    wanted: &mut HashSet<u32>,
-    found: &mut HashMap<u32, u32>,
-    budget: &mut usize,
-) -> usize {
+fn search_process(pid: u32, holders: &mut SocketHolders, budget: &mut usize) -> usize {
     let mut sockets = 0;
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return 0 };
     for entry in entries.flatten() {
-        if *budget == 0 || wanted.is_empty() {
+        if *budget == 0 || holders.is_complete() {
             break;
         }
         *budget -= 1;
         let Ok(target) = fs::read_link(entry.path()) else { continue };
         let Some(inode) = target.to_str().and_then(socket_inode) else { continue };
         sockets += 1;
-        if wanted.remove(&inode) {
-            found.insert(inode, pid);
-        }
+        holders.insert(inode, pid);
     }
     sockets
 }
@@ -154,13 +203,13 @@ mod tests {
     #[test]
     fn missing_sockets_are_searched_minutely() {
         let mut search = SocketSearch::default();
-        let unknown = [u32::MAX];
-        assert!(search.find(&unknown).is_empty());
+        let unknown = || vec![u32::MAX];
+        assert!(search.find(unknown()).is_empty());
         assert!(search.pause_until.take().is_some(), "it was searched for");
-        assert!(search.find(&unknown).is_empty());
+        assert!(search.find(unknown()).is_empty());
         assert!(search.pause_until.is_none(), "no second search");
         search.forget_at = Some(Instant::now());
-        search.find(&unknown);
+        search.find(unknown());
         assert!(search.pause_until.is_some(), "a minute later it is searched for again");
     }
 
@@ -171,7 +220,21 @@ mod tests {
         let link = fs::read_link(format!("/proc/self/fd/{fd}")).unwrap();
         let inode = socket_inode(link.to_str().unwrap()).unwrap();
         let mut search = SocketSearch::default();
-        assert_eq!(search.find(&[inode]), HashMap::from([(inode, std::process::id())]));
-        assert!(search.find(&[inode]).is_empty(), "it pauses after a search");
+        let found: Vec<(u32, u32)> = search.find(vec![inode, inode]).iter().collect();
+        assert_eq!(found, [(inode, std::process::id())]);
+        assert!(search.find(vec![inode]).is_empty(), "it pauses after a search");
+    }
+
+    #[test]
+    fn holders_are_found_by_inode() {
+        let mut holders = SocketHolders::of(vec![7, 3, 7, 5]);
+        assert!(holders.is_empty() && holders.get(5).is_none());
+        assert!(holders.insert(5, 50) && !holders.insert(5, 51), "the first process counts");
+        assert!(!holders.insert(4, 40), "it was not asked for");
+        assert_eq!((holders.get(5), holders.get(4), holders.get(7)), (Some(50), None, None));
+        assert_eq!(holders.missing().collect::<Vec<_>>(), [3, 7]);
+        assert!(holders.insert(3, 30) && !holders.is_complete());
+        assert!(holders.insert(7, 70) && holders.is_complete());
+        assert_eq!(holders.iter().collect::<Vec<_>>(), [(3, 30), (5, 50), (7, 70)]);
     }
 }
