@@ -22,8 +22,9 @@ use crate::kernel::keyed_hash::{Map, Set};
 use crate::kernel::socket::Side;
 use crate::report::closes::CloseKind;
 
-/// Sockets whose evidence is kept, some 200 bytes each; beyond it a peer is classified alone.
-const MAX_AWAITED: usize = 1 << 15;
+/// Sockets whose evidence is kept, 224 bytes each; beyond it a peer is classified alone. As many fit a table of 2^14
+/// places: 4 MB. Where events get lost, peers are awaited that never come.
+const MAX_AWAITED: usize = 14_000;
 /// Client addresses for which servers' aborts are counted apart.
 const MAX_CLIENTS: usize = 1 << 12;
 
@@ -148,4 +149,14 @@ fn at_server(one: &CountedAlone) -> Option<CountedAtServer> {
         unread: one.unread,
         asked: one.asked,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn awaited_peer_takes_224_bytes() {
+        assert!(size_of::<(Pair, CountedAlone)>() <= 224, "{}", size_of::<(Pair, CountedAlone)>());
+    }
 }

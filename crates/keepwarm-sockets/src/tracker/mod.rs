@@ -327,7 +327,7 @@ impl Tracker {
             if self.concerns(&record.local, &record.remote) {
                 let owner = record.owner.and_then(|pid| owners.get(&pid));
                 record.owner = owner.map(|process| process.number());
-                self.traces.put(record);
+                self.traces.put(&record);
             }
         }
         for (from, to, reason) in traced.resets.drain(..) {
@@ -383,6 +383,11 @@ impl Tracker {
     /// Returns whether some dead socket waits only for its peer.
     pub(crate) fn is_waiting(&self) -> bool {
         self.pending.is_waiting() || !self.aborts.is_empty()
+    }
+
+    /// Returns the number of pairs of addresses of which a dead socket waits.
+    pub(crate) fn waiting(&self) -> usize {
+        self.pending.len()
     }
 
     /// Returns the number of open sockets.

@@ -83,6 +83,10 @@ impl Pending {
         self.pairs.contains_key(pair)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.pairs.len() >= MAX_PENDING
     }

@@ -34,6 +34,8 @@ const ROUND_EVERY: Duration = Duration::from_millis(250);
 /// Between two readings of the inbox while nothing is unfinished: a close every few milliseconds
 /// wakes the tracking thread eight times a second at most.
 const READ_EVERY: Duration = Duration::from_millis(250);
+/// Between two of them of one of many watches, unless an event on loopback comes.
+const READ_EVERY_OF_MANY: Duration = Duration::from_secs(1);
 /// Events arrive in pairs and bursts: this long after the first one, more have come for the same
 /// round.
 const GATHER: Duration = Duration::from_millis(100);
@@ -45,12 +47,12 @@ const AWAIT_DUMP: Duration = Duration::from_millis(350);
 pub(crate) const MANY: u32 = 4;
 /// Between two rounds then, and after the first event: together still less than the 900 ms.
 const ROUND_OF_MANY: Duration = Duration::from_millis(400);
-const GATHER_OF_MANY: Duration = Duration::from_millis(250);
+const GATHER_OF_MANY: Duration = Duration::from_millis(200);
 /// Between two rounds of one of many watches whose dead sockets all had a peer on another host, as those of
 /// namespaces have: there, finding no TIME_WAIT proves something for five seconds.
-const PATIENT_ROUND: Duration = Duration::from_secs(2);
+const PATIENT_ROUND: Duration = Duration::from_secs(3);
 /// The periodic dumps of many watches take together at most one part in this many of a core.
-const MANY_SHARE: u32 = 500;
+const MANY_SHARE: u32 = 1000;
 /// Between two periodic dumps of one of many watches, for each of them: the reading of the counters
 /// that shows a dump needless costs, too.
 const DUMP_EACH: Duration = Duration::from_millis(40);
@@ -79,6 +81,9 @@ const CALM_AFTER: Duration = Duration::from_secs(5);
 const MAX_LOOKUPS: usize = 1 << 16;
 /// Assumed cost of one lookup until it has been measured.
 const LOOKUP_COST: Duration = Duration::from_micros(2);
+/// Pairs of addresses that may come to wait between two rounds, a kilobyte each. More come to a watch that has
+/// got no processor time for a while, and handles at once what the kernel has kept for it.
+const CROWD: usize = 1 << 11;
 /// Maximum age of the requests and idle times of live connections, while dumps are made.
 const INFO_EVERY: Duration = Duration::from_secs(1);
 
@@ -152,6 +157,9 @@ pub(crate) struct Schedule {
     last_open: Duration,
     /// The last reading of the inbox that brought events.
     last_read: Duration,
+    /// Pairs of addresses that wait now, and those that waited after the last round.
+    waiting: usize,
+    left_waiting: usize,
     quiescence: Quiescence,
     /// Watches of network namespaces that share a machine's time, this one included.
     watches: u32,
@@ -170,6 +178,8 @@ impl Default for Schedule {
             last_event: Duration::ZERO,
             last_open: Duration::ZERO,
             last_read: Duration::ZERO,
+            waiting: 0,
+            left_waiting: 0,
             quiescence: Quiescence::default(),
             watches: 1,
         }
@@ -192,19 +202,31 @@ impl Schedule {
         self.watches >= MANY
     }
 
-    /// Takes a reading of the inbox that brought events.
-    pub(crate) fn handle_read(&mut self, now: Duration) {
-        self.last_read = now;
+    /// Takes a reading of the inbox that brought events, after which so many pairs of addresses wait.
+    pub(crate) fn handle_read(&mut self, now: Duration, waiting: usize) {
+        (self.last_read, self.waiting) = (now, waiting);
+    }
+
+    /// Takes the end of what was due, after which so many pairs of addresses wait further.
+    pub(crate) fn handle_round_end(&mut self, waiting: usize) {
+        (self.waiting, self.left_waiting) = (waiting, waiting);
     }
 
     /// Returns how long to sleep now.
     pub(crate) fn wait(&self, now: Duration, unfinished: Unfinished) -> Wait {
         let until = self.next_due(unfinished);
+        let is_of_many = self.is_of_many();
         let read_at = self.last_read + READ_EVERY;
+        let read_of_many_at = self.last_read + READ_EVERY_OF_MANY;
         match unfinished {
-            Unfinished::Nothing if now >= read_at => Wait { until, wake: Wake::Any },
-            Unfinished::Nothing => Wait { until: until.min(read_at), wake: Wake::Many },
-            Unfinished::TimeWaits { is_patient: true, .. } if self.is_of_many() => {
+            Unfinished::Nothing if now < read_at => {
+                Wait { until: until.min(read_at), wake: Wake::Many }
+            }
+            Unfinished::Nothing if is_of_many && now < read_of_many_at => {
+                Wait { until: until.min(read_of_many_at), wake: Wake::Loopback }
+            }
+            Unfinished::Nothing => Wait { until, wake: Wake::Any },
+            Unfinished::TimeWaits { is_patient: true, .. } if is_of_many => {
                 Wait { until, wake: Wake::Loopback }
             }
             Unfinished::Pairing | Unfinished::TimeWaits { .. } => Wait { until, wake: Wake::Many },
@@ -282,6 +304,9 @@ impl Schedule {
 
     /// Returns the time of the next action.
     pub(crate) fn next_due(&self, unfinished: Unfinished) -> Duration {
+        if self.waiting >= self.left_waiting.saturating_add(CROWD) {
+            return self.last_read;
+        }
         let may_wait = matches!(unfinished, Unfinished::TimeWaits { is_patient: true, .. });
         let (round, gather, await_dump) = match self.is_of_many() {
             true if may_wait => (PATIENT_ROUND, PATIENT_ROUND, PATIENT_ROUND),
@@ -582,18 +607,34 @@ mod tests {
     }
 
     #[test]
+    fn crowd_is_settled_at_once() {
+        let mut schedule = dumped();
+        let (searching, at) = (wanted(10_010), ms(10_020));
+        schedule.handle_read(at, CROWD - 1);
+        assert_eq!(schedule.take_due(at, searching), None, "the next round is soon enough");
+        schedule.handle_read(at, CROWD);
+        assert!(matches!(schedule.take_due(at, searching), Some(Due::Lookups { .. })));
+        // They wait for their peers: no further round changes that.
+        schedule.handle_round_end(CROWD);
+        schedule.handle_read(at, 2 * CROWD - 1);
+        assert_eq!(schedule.take_due(at, Unfinished::Pairing), None);
+        schedule.handle_read(at, 2 * CROWD);
+        assert_eq!(schedule.take_due(at, Unfinished::Pairing), Some(Due::Settle));
+    }
+
+    #[test]
     fn many_watches_share_one_budget() {
         let mut schedule = dumped();
         schedule.handle_watches(20);
         assert_eq!(schedule.next_due(Unfinished::Nothing), ms(55_000), "dumps of 5 ms are rare");
         schedule.handle_dump_end(ms(10_000), ms(2));
-        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(30_000), "20 dumps of 2 ms in 20 s");
+        assert_eq!(schedule.next_due(Unfinished::Nothing), ms(50_000), "20 dumps of 2 ms in 40 s");
         let since = |since| Unfinished::TimeWaits { since: ms(since), is_patient: false };
         assert_eq!(schedule.next_due(since(10_010)), ms(10_400), "after the last round");
-        assert_eq!(schedule.next_due(since(10_300)), ms(10_550), "after the first event");
+        assert_eq!(schedule.next_due(since(10_300)), ms(10_500), "after the first event");
         let patient = Unfinished::TimeWaits { since: ms(10_300), is_patient: true };
-        assert_eq!(schedule.next_due(patient), ms(12_300), "it proves as much then");
-        let wait = Wait { until: ms(12_300), wake: Wake::Loopback };
+        assert_eq!(schedule.next_due(patient), ms(13_300), "it proves as much then");
+        let wait = Wait { until: ms(13_300), wake: Wake::Loopback };
         assert_eq!(schedule.wait(ms(10_300), patient), wait);
         schedule.handle_dump_end(ms(10_000), Duration::from_micros(100));
         assert_eq!(schedule.next_due(patient), ms(12_000), "the dump finds it too");
@@ -678,7 +719,7 @@ mod tests {
         schedule.handle_dump_end(at(1_000), Duration::ZERO);
         let idle = schedule.wait(at(1_000), Unfinished::Nothing);
         assert_eq!(idle.wake, Wake::Any, "an event of an idle port is read at once");
-        schedule.handle_read(at(1_000));
+        schedule.handle_read(at(1_000), 0);
         let next = schedule.wait(at(1_001), Unfinished::Nothing);
         assert_eq!(
             next,
@@ -689,5 +730,11 @@ mod tests {
         let wait = schedule.wait(at(1_001), searching);
         assert_eq!(wait, Wait { until: schedule.next_due(searching), wake: Wake::Many });
         assert_eq!(schedule.wait(at(1_250), Unfinished::Nothing).wake, Wake::Any);
+        // Between sockets of different hosts more may gather.
+        schedule.handle_watches(20);
+        let next = schedule.wait(at(1_250), Unfinished::Nothing);
+        assert_eq!(next, Wait { until: at(2_000), wake: Wake::Loopback });
+        assert_eq!(schedule.wait(at(1_249), Unfinished::Nothing).wake, Wake::Many);
+        assert_eq!(schedule.wait(at(2_000), Unfinished::Nothing).wake, Wake::Any);
     }
 }

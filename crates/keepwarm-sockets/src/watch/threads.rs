@@ -27,10 +27,10 @@ use crate::watch::reader::Reader;
 use crate::watch::schedule::Wake;
 use crate::watch::tracking::Tracking;
 
-/// Events between the two threads, from which on no more are read: 0.2 s of 20,000 a second, about 1.7
-/// MB, and as much again for those that are being handled. The kernel's buffer has room for six times as
-/// many.
-const MAX_INBOX: usize = 1 << 12;
+/// Events between the two threads, from which on no more are read: 0.1 s of 20,000 a second, about 1 MB with
+/// those that one reading adds, and as much again for those that are being handled. The kernel's buffer has room
+/// for twelve times as many.
+const MAX_INBOX: usize = 1 << 11;
 
 /// The threads of one watch, which run until they are finished or dropped.
 #[derive(Debug)]
@@ -215,8 +215,8 @@ impl Shared {
         lock(&self.inbox).events.len() < MAX_INBOX
     }
 
-    /// Sleeps until `due`, a command, a failure, or the events that `wake` names. Swaps the events with `into`, which must be empty: the reader goes on with
-    /// that memory. Returns the command, if there is one.
+    /// Sleeps until `due`, a command, a failure, or the events that `wake` names. Swaps the events with `into`,
+    /// which must be empty: the reader goes on with that memory. Returns the command, if there is one.
     pub(super) fn receive(
         &self,
         due: Duration,

@@ -177,15 +177,18 @@ impl Tracking {
             }
             self.schedule.handle_watches(self.watches.load(Ordering::Relaxed));
             let wait = self.schedule.wait(self.shared.now(), self.unfinished());
-            self.receive(wait.until, wait.wake)?;
+            let has_news = self.receive(wait.until, wait.wake)?;
             if self.command.is_some() {
                 continue;
             }
             let now = self.shared.now();
             if let Some(due) = self.schedule.take_due(now, self.unfinished()) {
                 self.act(due, now)?;
-                self.publish(opened_at);
+            } else if !(has_news && self.schedule.is_of_many()) {
+                // A watch of one namespace acts often enough.
+                continue;
             }
+            self.publish(opened_at);
         }
     }
 
@@ -209,7 +212,11 @@ impl Tracking {
             Due::Lookups { at_most } => self.look_up(at_most)?,
             Due::Dump => false,
         };
-        if done { Ok(()) } else { self.dump_and_find_owners() }
+        if !done {
+            self.dump_and_find_owners()?;
+        }
+        self.schedule.handle_round_end(self.tracker.waiting());
+        Ok(())
     }
 
     /// Lets time pass in place of a dump, if the counters allow that. Returns false if they do not.
@@ -410,17 +417,15 @@ impl Tracking {
         Ok(())
     }
 
-    /// Sleeps until `due`, a command, or the events that `wake` names; handles events.
-    fn receive(&mut self, due: Duration, wake: Wake) -> Result<(), Error> {
+    /// Sleeps until `due`, a command, or the events that `wake` names; handles events. Returns whether there were
+    /// any.
+    fn receive(&mut self, due: Duration, wake: Wake) -> Result<bool, Error> {
         let begun = self.shared.now();
         let command = self.shared.receive(due, wake, &mut self.events)?;
         let now = self.shared.now();
         self.late = self.late.max(now.saturating_sub(due.max(begun)));
         self.tracker.handle_lost(self.shared.lost_events(), now);
         self.command = command.or(self.command);
-        if !self.events.is_empty() {
-            self.schedule.handle_read(self.shared.now());
-        }
         let count = self.events.len();
         for (died, event) in self.events.drain(..) {
             if let Some(place) = self.fences.iter().position(|cookie| *cookie == event.cookie) {
@@ -429,8 +434,11 @@ impl Tracking {
                 self.schedule.handle_event(died.read_at);
             }
         }
+        if count > 0 {
+            self.schedule.handle_read(self.shared.now(), self.tracker.waiting());
+        }
         self.burst.shrink_buffer(count, &mut self.events);
-        Ok(())
+        Ok(count > 0)
     }
 
     fn publish(&mut self, opened_at: Duration) {
