@@ -35,7 +35,10 @@ const CALLS: usize = 1 << 5;
 /// it.
 pub(crate) const MAX_DELAY: Duration = Duration::from_millis(20);
 /// Longest wait of an event where one thread reads those of many namespaces, each of which has few.
-pub(crate) const MAX_DELAY_OF_MANY: Duration = Duration::from_millis(50);
+pub(crate) const MAX_DELAY_OF_MANY: Duration = Duration::from_millis(100);
+/// The same where one of them has room for few events only: a burst may begin there while the thread waits for
+/// others.
+pub(crate) const MAX_DELAY_BESIDE_FEW: Duration = Duration::from_millis(50);
 /// Longest time without a reading. It bounds how long ago the first event after a pause can have
 /// happened: where a TIME_WAIT may be reused after a second, its absence must be proven within
 /// 900 ms of the death. Costs four short system calls a second.
@@ -94,6 +97,11 @@ impl DestroyEvents {
     /// last reading has left some.
     pub(crate) fn delay(&self, at_most: Duration) -> Duration {
         if self.drained { self.delay.min(at_most) } else { Duration::ZERO }
+    }
+
+    /// Returns whether the receive buffer has room for what may come in this time.
+    pub(crate) fn has_room_for(&self, time: Duration) -> bool {
+        self.delay >= time
     }
 
     /// Takes that there was no event to read at `at`.

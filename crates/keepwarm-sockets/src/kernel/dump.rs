@@ -23,8 +23,6 @@ const BUFFER_LEN: usize = 32 << 10;
 /// Lookups sent in one message. Their replies wait in the receive buffer, about two kilobytes each;
 /// the smallest default buffer has 208 kilobytes.
 const LOOKUPS_AT_ONCE: usize = 64;
-/// Replies that one call receives.
-const REPLIES_AT_ONCE: usize = 16;
 const ENOENT: i32 = 2;
 
 /// Selection of the sockets to dump. Conditions are joined by *and*; the default selects all.
@@ -131,7 +129,8 @@ impl Dumper {
         lookups: &[SocketLookup],
         mut visit: impl FnMut(&Socket),
     ) -> Result<(), Error> {
-        let mut replies = Datagrams::new(REPLIES_AT_ONCE.min(lookups.len().max(1)));
+        // Sixteen replies find room in it. Memory of their own would be taken, cleared and given back each time.
+        let mut replies = Datagrams::within(std::mem::take(&mut self.buffer));
         for some in lookups.chunks(LOOKUPS_AT_ONCE) {
             self.request.clear();
             for (lookup, number) in some.iter().zip(0..) {
@@ -154,6 +153,7 @@ impl Dumper {
                 }
             }
         }
+        self.buffer = replies.into_memory();
         Ok(())
     }
 

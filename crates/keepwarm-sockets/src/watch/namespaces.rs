@@ -56,7 +56,7 @@ const TRY_AGAIN_AFTER: u32 = 30;
 ///
 /// Costs little more than one [`Watch`](crate::Watch) of as many closes: where there are several
 /// namespaces, events gather for longer, TIME_WAITs are searched for less often, and each is dumped every
-/// two seconds or, where dumps are expensive, so seldom that all together take a five-hundredth of a core.
+/// two seconds or, where dumps are expensive, so seldom that all together take a thousandth of a core.
 #[derive(Debug)]
 pub struct NamespacesWatch {
     following: Option<JoinHandle<()>>,

@@ -2,14 +2,17 @@
 //!
 //! Owns the wait for events and their delivery to inboxes. It only receives, so that no dump ever keeps
 //! the kernel's buffers waiting. A namespace whose inbox is full is passed over, and its events wait in
-//! the kernel's buffer: it keeps no other namespace waiting.
+//! the kernel's buffer: it keeps no other namespace waiting. Events of several namespaces are read in one
+//! wake-up.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::kernel::destroy_events::{DestroyEvents, MAX_DELAY, MAX_DELAY_OF_MANY, READ_EVERY};
+use crate::kernel::destroy_events::{
+    DestroyEvents, MAX_DELAY, MAX_DELAY_BESIDE_FEW, MAX_DELAY_OF_MANY, READ_EVERY,
+};
 use crate::kernel::socket::Socket;
 use crate::kernel::sys::{Datagrams, Netlink, Waker, wait};
 use crate::watch::schedule::MANY;
@@ -98,23 +101,17 @@ fn read_all(waker: &Waker, orders: &Mutex<Vec<Order>>) {
                 Order::Stop => return listeners.iter().for_each(Listener::tell_lost),
             }
         }
-        let before = Instant::now();
-        let sockets: Vec<&Netlink> = listeners.iter().map(|one| one.events.netlink()).collect();
-        if let Err(error) = wait(&sockets, waker, READ_EVERY, &mut ready) {
-            listeners.drain(..).for_each(|one| one.shared.fail(error.clone()));
-            continue;
-        }
-        let delays = listeners.iter().zip(&ready).filter(|(_, ready)| **ready);
-        let is_of_many = listeners.len() >= MANY as usize;
-        let at_most = if is_of_many { MAX_DELAY_OF_MANY } else { MAX_DELAY };
-        let delay = delays.map(|(one, _)| one.delay(at_most)).min();
-        // More events gather meanwhile: a wake-up for each would cost more than reading it. A sleep, for
-        // no other condition is waited for.
-        std::thread::sleep(delay.unwrap_or(Duration::ZERO));
+        let asked_at = match wait_and_gather(&listeners, waker, &mut ready) {
+            Ok(asked_at) => asked_at,
+            Err(error) => {
+                listeners.drain(..).for_each(|one| one.shared.fail(error.clone()));
+                continue;
+            }
+        };
         let mut is_ready = ready.iter().copied();
         listeners.retain_mut(|one| {
             if !is_ready.next().unwrap_or(false) {
-                one.events.handle_empty(before);
+                one.events.handle_empty(asked_at);
                 return true;
             }
             one.read(&mut datagrams, &mut batch)
@@ -122,9 +119,41 @@ fn read_all(waker: &Waker, orders: &Mutex<Vec<Order>>) {
     }
 }
 
+/// Waits for an event, and then for further ones. Replaces the contents of `ready`: for each subscription, whether
+/// it has events. Returns a time before that was asked.
+fn wait_and_gather(
+    listeners: &[Listener],
+    waker: &Waker,
+    ready: &mut Vec<bool>,
+) -> Result<Instant, Error> {
+    let sockets: Vec<&Netlink> = listeners.iter().map(|one| one.events.netlink()).collect();
+    let before = Instant::now();
+    wait(&sockets, waker, READ_EVERY, ready)?;
+    let delays = listeners.iter().zip(ready.iter()).filter(|(_, ready)| **ready);
+    let is_of_many = listeners.len() >= MANY as usize;
+    let have_room = || listeners.iter().all(|one| one.events.has_room_for(MAX_DELAY_OF_MANY));
+    let at_most = match is_of_many {
+        true if have_room() => MAX_DELAY_OF_MANY,
+        true => MAX_DELAY_BESIDE_FEW,
+        false => MAX_DELAY,
+    };
+    let Some(delay) = delays.map(|(one, _)| one.delay(at_most)).min() else { return Ok(before) };
+    // More events gather meanwhile: a wake-up for each would cost more than reading it. A sleep, for
+    // no other condition is waited for.
+    std::thread::sleep(delay);
+    if !is_of_many {
+        return Ok(before);
+    }
+    // By now most namespaces have events. Only the first had when the wait ended, and each of the others
+    // would cost a wake-up of its own.
+    let before = Instant::now();
+    wait(&sockets, waker, Duration::ZERO, ready)?;
+    Ok(before)
+}
+
 impl Listener {
-    /// Returns how long to wait before a reading, not longer than `at_most`. Events that find no room are there again at once, and
-    /// must not keep the processor busy that the tracking thread needs to make room.
+    /// Returns how long to wait before a reading, not longer than `at_most`. Events that find no room are there
+    /// again at once, and must not keep the processor busy that the tracking thread needs to make room.
     fn delay(&self, at_most: Duration) -> Duration {
         if self.shared.has_room() { self.events.delay(at_most) } else { at_most }
     }

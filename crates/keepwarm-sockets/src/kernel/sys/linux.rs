@@ -143,11 +143,19 @@ pub(crate) struct Datagrams {
 impl Datagrams {
     /// Makes room for so many.
     pub(crate) fn new(room: usize) -> Datagrams {
-        Datagrams {
-            headers: MultiHeaders::preallocate(room, None),
-            bytes: vec![0; room * DATAGRAM_LEN],
-            lengths: Vec::with_capacity(room),
-        }
+        Datagrams::within(vec![0; room * DATAGRAM_LEN])
+    }
+
+    /// Makes room for as many as these bytes can hold.
+    pub(crate) fn within(bytes: Vec<u8>) -> Datagrams {
+        let room = bytes.len() / DATAGRAM_LEN;
+        let headers = MultiHeaders::preallocate(room, None);
+        Datagrams { headers, bytes, lengths: Vec::with_capacity(room) }
+    }
+
+    /// Returns the bytes.
+    pub(crate) fn into_memory(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// Iterates over those that were received last.
