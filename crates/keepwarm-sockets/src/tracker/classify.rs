@@ -178,6 +178,8 @@ fn answered_fin_with_farewell(info: &TcpInfo, in_flight: u64) -> bool {
 
 /// Unread bytes of a close_notify and the FIN behind it: TLS 1.3, and TLS 1.2 with AES-GCM.
 const CLOSE_NOTIFY_AND_FIN: [u32; 2] = [25, 32];
+/// Unread bytes of such a close_notify, before the FIN behind it.
+const CLOSE_NOTIFY_ALONE: [u32; 2] = [24, 31];
 
 /// Returns whether the last segment from the peer may have been a FIN, at a socket that was closed with
 /// SO_LINGER 0; an answer that took as long looks the same. The times outlast tcp_disconnect(), but for
@@ -476,6 +478,13 @@ fn alone_without_acknowledgement(side: Side, socket: &Evidence) -> CloseKind {
     match socket {
         _ if socket.disconnected && socket.fin_possible => CloseKind::Unclassified,
         _ if socket.disconnected => CloseKind::rst(side),
+        // The peer's farewell alone was left unread: its FIN may have come as this side closed.
+        _ if CLOSE_NOTIFY_ALONE.contains(&socket.unread)
+            && socket.may_say_farewell
+            && socket.reset.is_none() =>
+        {
+            CloseKind::Unclassified
+        }
         // Without a trace, data that an RST left unread looks like data that a close left unread.
         _ if socket.unread > 1 && socket.reset != Some(true) => CloseKind::rst(side),
         // Data on its way with the FIN: the peer had closed and answered the data with an RST, or it

@@ -124,7 +124,7 @@ fn combinations() -> Vec<Evidence> {
         all = all.iter().flat_map(of).collect();
     };
     each(&mut |e| truths.map(|fin_acked| Evidence { fin_acked, ..*e }).into());
-    each(&mut |e| [0, 1, 5].map(|unread| Evidence { unread, ..*e }).into());
+    each(&mut |e| [0, 1, 5, 24].map(|unread| Evidence { unread, ..*e }).into());
     each(&mut |e| [Unknown, Present, Absent].map(|time_wait| Evidence { time_wait, ..*e }).into());
     each(&mut |e| truths.map(|closed_first| Evidence { closed_first, ..*e }).into());
     each(&mut |e| truths.map(|reset| Evidence { reset, ..*e }).into());
@@ -152,7 +152,7 @@ fn combinations() -> Vec<Evidence> {
 fn every_combination_has_one_answer() {
     let not_acked = |e: &Evidence| e.fin_acked == Some(false);
     type Row<'a> = (&'a str, &'a dyn Fn(&Evidence) -> bool, CloseKind);
-    let table: [Row<'_>; 19] = [
+    let table: [Row<'_>; 20] = [
         ("traced: both FINs were under way", &|e| e.crossed, CloseKind::CrossedFin),
         ("met in CLOSE_WAIT: the peer's FIN came first", &|e| e.fin_seen, CloseKind::ServerFin),
         ("traced: second", &|e| e.closed_first == Some(false), CloseKind::ServerFin),
@@ -168,6 +168,11 @@ fn every_combination_has_one_answer() {
             CloseKind::Unclassified,
         ),
         ("SO_LINGER 0, no FIN before", &|e| e.disconnected, CloseKind::ClientRst),
+        (
+            "no FIN acknowledged, a farewell of TLS unread, no trace: an RST, or before it a FIN",
+            &|e| not_acked(e) && e.unread == 24 && e.may_say_farewell && e.reset.is_none(),
+            CloseKind::Unclassified,
+        ),
         (
             "no FIN acknowledged, unread data, no RST came: it sent one",
             &|e| not_acked(e) && e.unread > 1 && e.reset != Some(true),
@@ -217,7 +222,7 @@ fn every_combination_has_one_answer() {
         ("none is left", &|_| true, CloseKind::Unclassified),
     ];
     let all = combinations();
-    let mut met = [0; 19];
+    let mut met = [0; 20];
     for evidence in &all {
         let row = table.iter().position(|(_, holds, _)| holds(evidence)).unwrap();
         met[row] += 1;
@@ -232,7 +237,7 @@ fn every_combination_has_one_answer() {
         let doubtful = why.starts_with("acknowledged, and no TIME_WAIT");
         assert_eq!(rests_on_absence(evidence), doubtful, "{why}: {evidence:?}");
     }
-    assert!(met[..18].iter().all(|count| *count > 0) && met[18] == 0, "{met:?}");
+    assert!(met[..19].iter().all(|count| *count > 0) && met[19] == 0, "{met:?}");
 }
 
 #[test]
