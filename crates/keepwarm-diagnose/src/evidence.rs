@@ -489,6 +489,14 @@ impl Evidence {
         self.answered_after_close.max(traced)
     }
 
+    /// Returns true if the requests behind handshakes are exact: of each connection it is known what the
+    /// handshake took.
+    pub(crate) fn is_exact_behind_handshake(&self) -> bool {
+        let totals = self.requests.zip(self.requests_at_most);
+        self.messages == Messages::BehindHandshake
+            && totals.is_some_and(|(least, most)| least.total == most.total)
+    }
+
     /// Returns the requests per connection, if they are known of most connections that closed: SO_LINGER
     /// 0 makes the kernel forget them, and then the rest says nothing of these.
     pub(crate) fn known_requests(&self) -> Option<Requests> {

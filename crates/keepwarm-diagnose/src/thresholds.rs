@@ -200,6 +200,8 @@ pub(crate) const PILED_AT_MOST: f64 = 0.3;
 pub(crate) const LIMITED: f64 = 0.8;
 /// D1, if pools pile up: a large pool that is new looks the same.
 pub(crate) const PILED_UP: f64 = 0.7;
+/// D1, if they piled up at about one time: so does a pool that is filled, or a set of silent subscriptions.
+pub(crate) const PILED_UP_AT_ONCE: f64 = 0.5;
 /// D1, if each connection carried a few requests.
 pub(crate) const FEW_REQUESTS: f64 = 0.6;
 /// D2, by the idle set of a known client.
@@ -225,6 +227,8 @@ pub(crate) const LIMIT_OR_LIFETIME: f64 = 0.85;
 pub(crate) const REPLACED_ONCE: f64 = 0.85;
 /// D11, by a common lifetime.
 pub(crate) const COMMON_LIFETIME: f64 = 0.85;
+/// D11, by a lifetime, if the last data may have been a farewell after an idle time.
+pub(crate) const MAY_BE_FAREWELL: f64 = 0.4;
 /// D4, D11: factor if each connection ended once, as at the end of a program.
 pub(crate) const ENDED_ONCE: f64 = 0.8;
 /// Highest confidence of D2 if each closed connection carried the same: another client beside the pool

@@ -320,8 +320,9 @@ fn streams_are_no_leak() {
         window: Duration::from_secs(10),
         ..streams(1000, 1000)
     };
-    // A program that is quick leaves as many pools at once.
-    is(&at_once, "D1");
+    // A program that is quick leaves as many pools at once; so do subscriptions on which nothing happens.
+    let found = is(&at_once, "D1");
+    assert!(found.confidence <= 0.5 && found.summary.contains("subscriptions"), "{found:?}");
     let at_once =
         Evidence { usual_established: Some(50), window: at_once.window, ..streams(50, 50) };
     let found = is(&at_once, "healthy");

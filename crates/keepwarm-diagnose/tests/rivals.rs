@@ -290,3 +290,55 @@ fn connections_met_idle_make_a_second_a_timeout() {
     assert!(found.code == "D4" && found.confidence < SURE, "{found:#?}");
     assert_eq!(first(&Evidence { met_idle: 299, ..late }).code, "D6", "a busy host, perhaps");
 }
+
+#[test]
+fn exact_requests_behind_handshakes_are_requests() {
+    let over_tls = |each| Evidence {
+        messages: Messages::BehindHandshake,
+        requests: requests(each, 1000 * u64::from(each)),
+        requests_at_most: requests(each, 1000 * u64::from(each)),
+        closed_requests: requests(each, 1000 * u64::from(each)),
+        ..one_each()
+    };
+    is_sure(&over_tls(1), "D1");
+    assert_eq!(first(&over_tls(5)).code, "D5");
+    // A farewell comes after the close of one request, too: what it is behind shows no single message.
+    let farewells = Evidence { answered_after_close: 1000, ..over_tls(1) };
+    assert_eq!(first(&farewells).code, "D1");
+    let bounds = Evidence { requests_at_most: requests(3, 3000), ..over_tls(1) };
+    assert_eq!(first(&bounds).code, "D1");
+    let plain = Evidence { messages: Messages::Plain, answered_after_close: 1000, ..over_tls(1) };
+    assert_eq!(first(&plain).code, "D3");
+}
+
+#[test]
+fn lifetime_may_be_an_idle_time_before_a_farewell() {
+    let all = requests(7, 7_000).map(|all| Requests { max: 9, common_share: 0.6, ..all });
+    let aged = |messages| Evidence {
+        messages,
+        requests: all,
+        requests_at_most: all,
+        closed_requests: all,
+        lifetime: idle(600, 0.99),
+        ..one_each()
+    };
+    let perhaps = Messages::WithHandshakePerhaps(requests(2, 2_000).expect("some"));
+    is_doubted(&aged(perhaps), "D11", "D4");
+    assert!(first(&aged(perhaps)).confidence < 0.5);
+    let plain = first(&aged(Messages::Plain));
+    assert!(plain.code == "D11" && plain.confidence > 0.5, "{plain:?}");
+}
+
+#[test]
+fn few_messages_behind_a_handshake_are_no_limit() {
+    let mixed = requests(5, 5_000).map(|all| Requests { common_share: 0.62, ..all });
+    let seen = |least| Evidence {
+        messages: Messages::WithHandshakePerhaps(requests(least, 1_000).expect("some")),
+        requests: mixed,
+        requests_at_most: mixed,
+        closed_requests: mixed,
+        ..one_each()
+    };
+    assert_eq!(first(&seen(1)).code, "D1", "some took a segment less");
+    assert_eq!(first(&seen(2)).code, "D5");
+}

@@ -1,13 +1,13 @@
 //! D1: the client opens a connection for each request, or for a few, and throws it away.
 
 use super::one_request_each::OneEach;
-use super::{finding, streams};
+use super::{finding, healthy, streams};
 use crate::evidence::{Evidence, Messages, PolledEvidence, Requests, Side, share};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
     ANSWERED_AFTER_CLOSE, AT_ONCE_MS, DOMINANT, ENDED_ONCE, ENOUGH_CLOSES, ENOUGH_TO_LEAK,
     FEW_REQUESTS, IDLE_BESIDE_NEW, INTRODUCED, LONG_ENOUGH, LONGEST_FAREWELL_MS, NEARLY_ALL,
-    ONE_REQUEST, PILED_UP, SOMEWHAT_LATE, TIMEOUT_MS, WORTH_A_CAUSE,
+    ONE_REQUEST, PILED_UP, PILED_UP_AT_ONCE, SOMEWHAT_LATE, TIMEOUT_MS, WORTH_A_CAUSE,
 };
 use crate::words::{counted, millis, percent, thousands};
 
@@ -22,14 +22,23 @@ pub(super) fn pools_pile_up(seen: &Evidence) -> Option<Finding> {
     // A leaked connection carries one answer and then nothing: a stream goes on.
     let leaks = piled_up && once && !streams::flow(seen);
     (leaks && seen.opened >= ENOUGH_TO_LEAK && !fills_a_pool).then(|| {
+        // Opened at about one time, they may as well be subscriptions on which nothing happens.
+        let stands = healthy::stands(seen);
+        let rival = if stands {
+            "; or they are a pool that was opened at once, or subscriptions whose server is silent: no more \
+             are opened"
+        } else {
+            ""
+        };
         let summary = format!(
             "{} connections were opened for {} requests, and {} of them stay open after one request: \
-             each request gets a new pool, and no pool is closed",
+             each request gets a new pool, and no pool is closed{rival}",
             thousands(seen.opened),
             thousands(requests.total),
             thousands(grown)
         );
-        finding(seen, Cause::ClientPerRequest, PILED_UP, summary)
+        let confidence = if stands { PILED_UP_AT_ONCE } else { PILED_UP };
+        finding(seen, Cause::ClientPerRequest, confidence, summary)
     })
 }
 

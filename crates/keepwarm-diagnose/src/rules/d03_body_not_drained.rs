@@ -45,7 +45,9 @@ fn at_client(seen: &Evidence) -> Unread {
 /// Data that comes after a client's close is the rest of an answer, unless the protocol says farewell:
 /// with TLS each connection has several messages.
 fn after_close(seen: &Evidence) -> Unread {
-    let one_message = seen.requests_at_most.or(seen.requests).is_some_and(|most| most.common == 1);
+    let is_one = seen.requests_at_most.or(seen.requests).is_some_and(|most| most.common == 1);
+    // One request behind a handshake is several messages.
+    let one_message = is_one && !seen.messages.may_have_handshake();
     Unread {
         closes: if one_message { seen.left_early_perhaps() } else { 0 },
         how: "the client closed, and data came after that: it left before the end of the body (or \

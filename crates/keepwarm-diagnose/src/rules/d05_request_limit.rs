@@ -43,7 +43,8 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
     let is_dominant = requests.common_share >= DOMINANT;
     let latest = if is_dominant { AT_ONCE_MS } else { LONGEST_FAREWELL_MS };
     let at_once = seen.idle_before_close_by(closer).is_none_or(|idle| idle.p50_ms <= latest);
-    let is_alike = seen.messages == Messages::Alike;
+    let is_exact = seen.is_exact_behind_handshake();
+    let is_alike = seen.messages == Messages::Alike || is_exact;
     // Up to some messages, one request behind an introduction takes the same number each time.
     let few = requests.common <= INTRODUCED;
     let least = if is_alike { 2 } else { ONE_REQUEST + 1 };
@@ -53,6 +54,7 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
         && !one_request_each::is_introduced(requests, seen)
         && one_request_each::large_ones(requests, seen).is_none()
         && at_once
+        && !(few && seen.idled_before_farewell())
         && !d11_expiry::is_lifetime(seen, requests);
     is_limit.then(|| {
         // The longest connection of the cluster has the number; one beyond it is of another kind.
@@ -88,7 +90,7 @@ pub(super) fn judge(seen: &Evidence, requests: &Requests) -> Option<Finding> {
             Messages::WithHandshakePerhaps(least) if least.common < requests.common / 2 => {
                 certainty * LESS_SURE
             }
-            _ if !few => certainty,
+            _ if !few || is_exact => certainty,
             // The parts of one request, and of its answer, look alike by chance.
             Messages::Plain | Messages::Alike => certainty * BOUNDED,
             Messages::WithHandshakePerhaps(_) => certainty * BEHIND_INTRODUCTION * LESS_SURE,

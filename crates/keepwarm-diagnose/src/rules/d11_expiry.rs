@@ -4,8 +4,8 @@ use super::{finding, one_request_each};
 use crate::evidence::{Evidence, Idle, Requests, Side};
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
-    AT_ONCE_MS, BOUNDED, CLUSTERED, COMMON_LIFETIME, DOMINANT, ENDED_ONCE, INTRODUCED, NEARLY_ALL,
-    NO_COMMON_TIME, ONE_REQUEST, SHORT_TIMEOUT_MS, TIMEOUT_MS,
+    AT_ONCE_MS, BOUNDED, CLUSTERED, COMMON_LIFETIME, DOMINANT, ENDED_ONCE, INTRODUCED,
+    MAY_BE_FAREWELL, NEARLY_ALL, NO_COMMON_TIME, ONE_REQUEST, SHORT_TIMEOUT_MS, TIMEOUT_MS,
 };
 use crate::words::{millis, percent, thousands};
 
@@ -69,6 +69,13 @@ pub(super) fn after_lifetime(seen: &Evidence, requests: &Requests) -> Option<Fin
             millis(age.common_ms)
         );
         let confidence = by(closer).min(age.common_share) * COMMON_LIFETIME;
+        // The last data may have been a farewell, after an idle time that began with the connection.
+        let may_be_idle = seen.messages.may_have_handshake() && requests.p50 <= INTRODUCED;
+        if may_be_idle {
+            let rival = "; or a timeout of idle ones (D4), if what came last was a farewell of TLS";
+            let confidence = confidence.min(MAY_BE_FAREWELL);
+            return finding(seen, Cause::Expiry, confidence, summary + rival);
+        }
         finding(seen, Cause::Expiry, confidence, summary)
     })
 }

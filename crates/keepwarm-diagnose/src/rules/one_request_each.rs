@@ -54,10 +54,15 @@ pub(super) fn bounds(requests: &Requests, seen: &Evidence) -> (f64, String) {
 pub(super) fn is_introduced(requests: &Requests, seen: &Evidence) -> bool {
     let most = match seen.messages {
         Messages::Alike => 1,
+        Messages::BehindHandshake if seen.is_exact_behind_handshake() => 1,
         Messages::Plain => ONE_REQUEST,
         _ => INTRODUCED,
     };
-    requests.common > 1 && requests.max <= most && requests.common_share >= DOMINANT
+    // Two messages of a handshake come in one segment now and then.
+    let one_at_least = matches!(seen.messages, Messages::WithHandshakePerhaps(least)
+        if least.common == 1 && least.common_share >= NEARLY_ALL);
+    let is_common = requests.common_share >= DOMINANT || one_at_least;
+    requests.common > 1 && requests.max <= most && is_common
 }
 
 /// Returns the least number of requests, where by it nearly each connection carried one, of more messages
@@ -79,6 +84,9 @@ impl OneEach {
         let is_one = match (seen.messages, seen.requests_at_most) {
             (Messages::Alike, _) => requests.common == 1,
             (Messages::Plain, _) => requests.common <= ONE_REQUEST,
+            (Messages::BehindHandshake, _) if seen.is_exact_behind_handshake() => {
+                requests.common == 1
+            }
             (Messages::BehindHandshake, Some(most)) => most.common <= ONE_BEHIND_HANDSHAKE,
             _ => true,
         };
