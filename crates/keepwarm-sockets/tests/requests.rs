@@ -8,8 +8,10 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keepwarm_sockets::{Destination, HostReport, Scope, Side, Watch};
 use keepwarm_testkit::namespace::Namespace;
@@ -19,8 +21,10 @@ use keepwarm_testkit::wire::{Conditions, Wire};
 const SETTLE: Duration = Duration::from_secs(20);
 /// Heads, and bodies of up to 1 MiB behind them.
 const SIZES: [usize; 5] = [90, 700, 1_300, 30_000, 1 << 20];
-/// Connections of each kind.
+/// Connections of each kind at once, and one after the other.
 const CONNECTIONS: u64 = 2;
+/// For so long those of a kind follow one another in `just widths`, as those of a service do.
+const SPAN: Duration = Duration::from_secs(6);
 
 /// Connections that each carry so many requests and answers of these sizes.
 #[derive(Debug, Clone, Copy)]
@@ -73,17 +77,23 @@ impl Kind {
         self.request.max(self.answer) <= 1_448
     }
 
-    fn play(&self, wire: &Wire) {
+    /// Returns how many connections there were.
+    fn play(&self, wire: &Wire) -> u64 {
         let address = SocketAddr::new(wire.server_ip(false), self.port);
         let listener = wire.server.inside(|| TcpListener::bind(address)).unwrap();
-        thread::scope(|scope| {
-            for _ in 0..CONNECTIONS {
-                let client = wire.client.inside(|| TcpStream::connect(address)).unwrap();
-                let (server, _) = listener.accept().unwrap();
-                scope.spawn(|| self.ask(client));
-                scope.spawn(|| self.answer(server));
-            }
-        });
+        let (begun, mut count) = (Instant::now(), 0);
+        while count == 0 || (is_long() && begun.elapsed() < SPAN) {
+            count += CONNECTIONS;
+            thread::scope(|scope| {
+                for _ in 0..CONNECTIONS {
+                    let client = wire.client.inside(|| TcpStream::connect(address)).unwrap();
+                    let (server, _) = listener.accept().unwrap();
+                    scope.spawn(|| self.ask(client));
+                    scope.spawn(|| self.answer(server));
+                }
+            });
+        }
+        count
     }
 
     fn ask(&self, mut client: TcpStream) {
@@ -128,24 +138,25 @@ impl Kind {
     }
 
     /// Checks what one side's host has counted. Returns the upper bound, as a multiple of the lower.
-    fn check(&self, seen: &Destination, loss: u32) -> f64 {
+    fn check(&self, seen: &Destination, connections: u64, loss: u32) -> f64 {
         let context = format!("{self:?} at {:?}, loss {loss} %", seen.side);
         let (least, most) = (&seen.requests, &seen.requests_at_most);
-        assert_eq!((least.count(), most.count()), (CONNECTIONS, CONNECTIONS), "{context}");
+        assert_eq!((least.count(), most.count()), (connections, connections), "{context}");
         let truth = u32::try_from(self.requests).unwrap();
         let (least_max, most_min) = (least.max().unwrap(), most.quantile(0.0).unwrap());
         assert!(least_max <= truth, "{context}: at least {least_max}");
         // Above 128 a histogram rounds by 1.6 %.
         assert!(most_min >= truth, "{context}: at most {most_min}");
         if loss == 0 && self.is_exact() && self.handshake.is_none() {
-            assert_eq!(
-                (least.total(), most.total()),
-                (truth as u64 * 2, truth as u64 * 2),
-                "{context}"
-            );
+            let all = u64::from(truth) * connections;
+            assert_eq!((least.total(), most.total()), (all, all), "{context}");
         }
         most.total() as f64 / least.total() as f64
     }
+}
+
+fn is_long() -> bool {
+    std::env::var_os("KEEPWARM_WIDTHS").is_some()
 }
 
 fn watch(host: &Namespace) -> Watch {
@@ -174,17 +185,18 @@ fn widths(wire: &Wire, loss: u32, handshake: Option<usize>) -> Vec<(Kind, Side, 
             Kind { port, request, answer, requests, handshake }
         })
         .collect();
-    thread::scope(|scope| {
-        for kind in &kinds {
-            scope.spawn(|| kind.play(wire));
-        }
+    let counts: Vec<u64> = thread::scope(|scope| {
+        let plays: Vec<_> = kinds.iter().map(|kind| scope.spawn(|| kind.play(wire))).collect();
+        plays.into_iter().map(|play| play.join().unwrap()).collect()
     });
     let reports = watches.map(|watch| watch.finish(SETTLE).unwrap());
     let sides = reports.iter().zip([Side::Client, Side::Server]);
     sides
         .flat_map(|(report, side)| {
-            let check = move |kind: &Kind| kind.check(only(report, side, kind.port), loss);
-            kinds.iter().map(move |kind| (*kind, side, check(kind))).collect::<Vec<_>>()
+            let check = |(kind, count): (&Kind, &u64)| {
+                (*kind, side, kind.check(only(report, side, kind.port), *count, loss))
+            };
+            kinds.iter().zip(&counts).map(check).collect::<Vec<_>>()
         })
         .collect()
 }
@@ -201,8 +213,7 @@ fn bounds_contain_the_requests() {
         Ok(wire) => wire,
         Err(error) => return skipped::because(&format!("a wire takes root and a TUN: {error}")),
     };
-    let is_long = std::env::var_os("KEEPWARM_WIDTHS").is_some();
-    let handshakes: &[_] = match is_long {
+    let handshakes: &[_] = match is_long() {
         true => &[None, Some(0), Some(1), Some(2), Some(3)],
         false => &[None, Some(1), Some(3)],
     };
@@ -284,5 +295,98 @@ fn handshakes_are_no_requests_where_tls_is_usual() {
             // How many segments a handshake took is not known: one to four, and a farewell.
             assert!(width <= if requests < 10 { 7.0 } else { 2.0 }, "{context}");
         }
+    }
+}
+
+/// Asks so many times behind a handshake of TLS 1.3, as OpenSSL sends it, and says farewell.
+fn ask_over_tls(client: TcpStream, requests: usize) {
+    let mut client = client;
+    client.set_nodelay(true).unwrap();
+    let mut exchange = |sent: &[usize], received: usize| {
+        sent.iter().for_each(|bytes| client.write_all(&vec![22; *bytes]).unwrap());
+        client.read_exact(&mut vec![0; received]).unwrap();
+    };
+    exchange(&[517], 1_290);
+    exchange(&[80, 180], 255 + 900);
+    (1..requests).for_each(|_| exchange(&[180], 900));
+    client.write_all(&[21; 24]).unwrap();
+}
+
+fn answer_over_tls(server: TcpStream) {
+    let mut server = server;
+    server.set_nodelay(true).unwrap();
+    server.read_exact(&mut [0; 517]).unwrap();
+    server.write_all(&[22; 1_290]).unwrap();
+    server.read_exact(&mut [0; 80]).unwrap();
+    server.write_all(&[22; 255]).unwrap();
+    let mut request = [0; 180];
+    while server.read_exact(&mut request).is_ok() {
+        server.write_all(&[23; 900]).unwrap();
+    }
+}
+
+/// A service whose connections carry one request each, or three, until each host's watch has followed
+/// enough of them from their first segment to their last.
+#[test]
+fn followed_connections_make_requests_over_tls_exact() {
+    const PATIENCE: Duration = Duration::from_secs(180);
+    let wire = match Wire::lay() {
+        Ok(wire) => wire,
+        Err(error) => return skipped::because(&format!("a wire takes root and a TUN: {error}")),
+    };
+    wire.set(Conditions::delay(Duration::from_millis(10)));
+    let address = SocketAddr::new(wire.server_ip(false), 5_000);
+    let listener = wire.server.inside(|| TcpListener::bind(address)).unwrap();
+    let watches = [&wire.client, &wire.server].map(watch);
+    let is_known = |watch: &Watch, side: Side| {
+        let report = watch.snapshot();
+        let is_it = |one: &&Destination| one.side == side && one.service == Some(address);
+        let seen = report.destinations.iter().find(is_it);
+        seen.is_some_and(|seen| {
+            seen.handshake == keepwarm_sockets::Handshake::Tls && seen.requests.count() > 8
+        })
+    };
+    let (asked, is_over, is_served) =
+        (AtomicUsize::new(0), AtomicBool::new(false), AtomicBool::new(false));
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while let Ok((server, _)) = listener.accept() {
+                if is_served.load(SeqCst) {
+                    return;
+                }
+                scope.spawn(|| answer_over_tls(server));
+            }
+        });
+        let clients = [1, 1, 3].map(|requests| {
+            let (asked, is_over, wire) = (&asked, &is_over, &wire);
+            scope.spawn(move || {
+                while !is_over.load(SeqCst) {
+                    let client = wire.client.inside(|| TcpStream::connect(address)).unwrap();
+                    ask_over_tls(client, requests);
+                    asked.fetch_add(requests, SeqCst);
+                }
+            })
+        });
+        let are_known =
+            || is_known(&watches[0], Side::Client) && is_known(&watches[1], Side::Server);
+        while !are_known() && begun.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(100));
+        }
+        is_over.store(true, SeqCst);
+        clients.into_iter().for_each(|client| client.join().unwrap());
+        is_served.store(true, SeqCst);
+        wire.client.inside(|| TcpStream::connect(address)).unwrap();
+    });
+    for (watch, side) in watches.into_iter().zip([Side::Client, Side::Server]) {
+        let report = watch.finish(SETTLE).unwrap();
+        let seen = only(&report, side, 5_000);
+        let truth = asked.load(SeqCst) as u64;
+        let (least, most) = (seen.requests.total(), seen.requests_at_most.total());
+        let context = format!("{truth} requests at {side:?}: {least} to {most}");
+        assert!(least <= truth && truth <= most, "{context}");
+        assert_eq!(seen.handshake, keepwarm_sockets::Handshake::Tls, "{context}");
+        // A busy machine sends some segments twice: those connections have bounds.
+        assert!(most * 10 <= least * 13, "{context}");
     }
 }

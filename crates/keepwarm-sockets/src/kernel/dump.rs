@@ -268,7 +268,12 @@ mod tests {
             std::net::SocketAddr::new(address.ip().to_canonical(), address.port())
         };
         let (local, remote) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
-        SocketLookup { local: canonical(local), remote: canonical(remote), interface: 0 }
+        SocketLookup {
+            local: canonical(local),
+            remote: canonical(remote),
+            interface: 0,
+            with_info: false,
+        }
     }
 
     #[test]

@@ -286,6 +286,11 @@ pub struct TcpInfo {
     pub data_segs_in: Option<u32>,
     /// Segments sent that carried data, retransmissions included.
     pub data_segs_out: Option<u32>,
+    /// Segments that the peer has acknowledged: the SYN, data, and a FIN behind it; those of `dsack_dups` twice
+    /// (Linux 4.18). `None` without SACK, where the kernel guesses it.
+    pub delivered: Option<u32>,
+    /// Segments that the peer reported to have got twice (DSACK, Linux 4.19).
+    pub dsack_dups: Option<u32>,
     /// Bytes of data sent, retransmissions included (Linux 4.19).
     pub bytes_sent: Option<u64>,
     /// Bytes of data retransmitted (Linux 4.19).

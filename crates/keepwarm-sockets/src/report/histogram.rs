@@ -47,10 +47,18 @@ impl Histogram {
     }
 
     pub(crate) fn add(&mut self, value: u32) {
+        self.add_many(value, 1);
+    }
+
+    /// Adds a value that was seen so often.
+    pub(crate) fn add_many(&mut self, value: u32, count: u64) {
+        if count == 0 {
+            return;
+        }
         let values = self.values.get_or_insert_default();
-        *values.counts.entry(rounded(value)).or_default() += 1;
-        values.count += 1;
-        values.total += u64::from(value);
+        *values.counts.entry(rounded(value)).or_default() += count;
+        values.count += count;
+        values.total += u64::from(value) * count;
         values.max = values.max.max(Some(value));
     }
 

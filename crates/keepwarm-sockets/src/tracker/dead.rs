@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::classify::{AT_ONCE_MS, Evidence, TimeWait, may_have_got_fin};
 use super::death_time::DeathTime;
 use super::exchange::{Exchange, FAREWELL_BYTES};
-use super::handshakes::Shape;
+use super::handshakes::{BehindTls, Shape};
 use super::open::{Farewell, OpenSocket};
 use super::pair::Member;
 use super::small_queue::SmallQueue;
@@ -281,8 +281,8 @@ pub(super) struct Asked {
     pub(super) delivered: Option<u64>,
     /// One request or none, and a stream of answers.
     pub(super) is_stream: bool,
-    /// Requests of the whole connection, at least and at most, if it began with a handshake of TLS.
-    pub(super) behind_tls: (u32, u32),
+    /// What the whole connection carried if it began with a handshake of TLS.
+    pub(super) behind_tls: BehindTls,
     /// Bytes of the client's messages.
     pub(super) asked_bytes: Option<u64>,
     /// Whether it may have; unknown if it began before the window.

@@ -24,6 +24,7 @@ pub(super) type Key = (Option<SocketAddr>, Side);
 
 /// Stable name of a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(test, derive(Default))]
 pub(super) struct DestinationId(u32);
 
 /// Totals of every destination.

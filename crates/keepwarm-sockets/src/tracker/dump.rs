@@ -113,6 +113,9 @@ impl Tracker {
             }
         };
         self.note_side(own, row);
+        if self.open.get(row.cookie).is_none() {
+            self.handle_newborn(own, side, row);
+        }
         let server_only = side == Side::Server && self.is_without_client(row);
         if self.opened_at.is_none() {
             self.baseline.handle_row(row, server_only);

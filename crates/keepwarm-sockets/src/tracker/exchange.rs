@@ -19,7 +19,7 @@
 
 use std::cmp::Ordering;
 
-use super::handshakes::{Shape, without_handshake};
+use super::handshakes::{BehindTls, SegmentsOfBoth, Shape, without_handshake};
 use crate::kernel::socket::{Side, Socket, TcpInfo};
 
 /// Longest farewell of a protocol that says one before its FIN: an alert of TLS 1.2 with 5 bytes of
@@ -45,8 +45,8 @@ pub(super) struct Exchange {
     /// Messages from the client, at least, whatever was answered: more than the answers where a
     /// protocol sends without waiting.
     pub(super) messages: u32,
-    /// Requests, at least and at most, if the connection began with a handshake of TLS.
-    pub(super) behind_tls: (u32, u32),
+    /// What it carried if it began with a handshake of TLS.
+    pub(super) behind_tls: BehindTls,
     /// Whether it may have.
     pub(super) shape: Shape,
     /// Bytes of the client's messages.
@@ -82,7 +82,7 @@ impl Exchange {
     /// Reads the exchange from a socket on this side; `None` if the kernel does not count segments.
     pub(super) fn of(side: Side, socket: &Socket) -> Option<Exchange> {
         let info = socket.info?;
-        let (sent, received) = (Segments::sent(&info)?, Segments::received(&info)?);
+        let (sent, received) = (Segments::sent(side, &info)?, Segments::received(&info)?);
         let (asked, answered) = match side {
             Side::Client => (sent, received),
             Side::Server => (received, sent),
@@ -112,8 +112,18 @@ impl Exchange {
         // The first of the server's segments is its hello.
         // Where an acknowledgement is late, a segment is sent twice, and the receiver counts both.
         let once = messages.saturating_sub(u32::from(side == Side::Server && messages > 1));
-        let behind_tls =
-            without_handshake(once, asked.most.min(and_due(answers)), asked.has_long_hello());
+        let answered_at_most = asked.most.min(and_due(answers));
+        let both = SegmentsOfBoth {
+            asked: (asked.least, asked.most),
+            answered: (answered.least, answered.most),
+            long_requests: false,
+        };
+        let is_short = |one: &Segments| matches!(one.messages(), MessageCount::Short(_));
+        let both = SegmentsOfBoth { long_requests: !is_short(&asked), ..both };
+        let behind_tls = BehindTls {
+            requests: without_handshake(once, answered_at_most, asked.has_long_hello()),
+            segments: (is_short(&asked) || is_short(&answered)).then_some(both),
+        };
         // One segment is no handshake, so nothing after it is a farewell of TLS.
         let farewell = if asked.most > 1 { FAREWELL_BYTES } else { 0 };
         let in_flight = InFlight::of(socket, farewell).filter(|_| side == Side::Server);
@@ -176,10 +186,12 @@ struct Segments {
     are_whole: bool,
     /// The bytes may count the peer's FIN as one.
     may_count_fin: bool,
+    /// Some were sent again.
+    is_lossy: bool,
 }
 
 impl Segments {
-    fn sent(info: &TcpInfo) -> Option<Segments> {
+    fn sent(side: Side, info: &TcpInfo) -> Option<Segments> {
         let all = info.data_segs_out?;
         let mss = info.send_mss.filter(|mss| *mss > 0).map(u64::from);
         let small = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
@@ -191,13 +203,24 @@ impl Segments {
             None => (0, 0),
         };
         let bytes = info.bytes_sent.zip(info.bytes_retrans);
+        let bytes = bytes.map(|(sent, again)| sent.saturating_sub(again));
+        let mut least = all.saturating_sub(most_again);
+        let mut most = all.saturating_sub(least_again);
+        if least < most
+            && let Some(acknowledged) = bytes.and_then(|bytes| acknowledged(side, info, bytes))
+        {
+            // Segments sent again may have been joined.
+            most = most.min(acknowledged.1);
+            least = least.max(acknowledged.0).min(most);
+        }
         Some(Segments {
-            least: all.saturating_sub(most_again),
-            most: all.saturating_sub(least_again),
-            bytes: bytes.map(|(sent, again)| sent.saturating_sub(again)),
+            least,
+            most,
+            bytes,
             mss,
             are_whole: false,
             may_count_fin: false,
+            is_lossy: most_again > 0,
         })
     }
 
@@ -223,6 +246,7 @@ impl Segments {
             mss: largest.map(u64::from),
             are_whole,
             may_count_fin: true,
+            is_lossy: twice > 0,
         })
     }
 
@@ -236,7 +260,7 @@ impl Segments {
     /// so many. 1 if they are none, so that the segments have not the same length, and where losses leave
     /// their number open.
     fn are_alike(&self) -> u32 {
-        let Some(bytes) = self.bytes.filter(|_| self.least == self.most && self.most > 1) else {
+        let Some(bytes) = self.bytes.filter(|_| !self.is_lossy && self.most > 1) else {
             return 1;
         };
         let divides = |bytes: u64| bytes.is_multiple_of(u64::from(self.most));
@@ -263,6 +287,16 @@ impl Segments {
         let least = self.least.saturating_sub(u32::try_from(not_whole).unwrap_or(u32::MAX));
         MessageCount::Long(least.max(1))
     }
+}
+
+/// Returns the segments of data that the peer has acknowledged, at least and at most; `None` if not all
+/// of the `bytes` were. The FIN is a segment of its own, or rides on the last.
+fn acknowledged(side: Side, info: &TcpInfo, bytes: u64) -> Option<(u32, u32)> {
+    let syn = u64::from(side == Side::Client);
+    let beyond_data = info.bytes_acked?.checked_sub(bytes + syn)?;
+    // What came twice counts twice where the peer said so.
+    let but_syn = info.delivered?.checked_sub(1 + info.dsack_dups?)?;
+    Some((but_syn.saturating_sub(u32::from(beyond_data > 0)), but_syn))
 }
 
 impl Shape {

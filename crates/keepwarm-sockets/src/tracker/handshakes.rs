@@ -7,6 +7,8 @@
 
 use std::net::SocketAddr;
 
+use super::newborns::Beginning;
+use crate::kernel::keyed_hash::Map;
 use crate::report::destination::Handshake;
 use crate::report::histogram::Histogram;
 
@@ -56,6 +58,24 @@ impl Shape {
 /// Requests of a connection, at least and at most.
 pub(super) type Range = (u32, u32);
 
+/// Reading of a connection as one that began with a handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) struct BehindTls {
+    /// Its requests, whatever client and server they are.
+    pub(super) requests: Range,
+    /// Its segments, where each message of the client's, or of the server's, takes one.
+    pub(super) segments: Option<SegmentsOfBoth>,
+}
+
+/// Segments with data of a connection, of each side at least and at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct SegmentsOfBoth {
+    pub(super) asked: Range,
+    pub(super) answered: Range,
+    /// The client's messages take several segments, and the server's do not.
+    pub(super) long_requests: bool,
+}
+
 /// Requests of some connections, at least and at most.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ranges {
@@ -67,6 +87,11 @@ impl Ranges {
     fn add(&mut self, (least, most): Range) {
         self.least.add(least);
         self.most.add(most);
+    }
+
+    fn add_many(&mut self, (least, most): Range, count: u64) {
+        self.least.add_many(least, count);
+        self.most.add_many(most, count);
     }
 
     fn merge(&mut self, other: &Ranges) {
@@ -82,6 +107,10 @@ pub(super) struct Handshakes {
     behind: Ranges,
     server_only_plain: Ranges,
     server_only_behind: Ranges,
+    /// Connections that are in neither `behind` nor `server_only_behind` (where the flag is set): what
+    /// is learned later counts for them.
+    open_to_learn: Map<(BehindTls, bool), u64>,
+    learned: Learned,
     /// Connections that show that there was none.
     without: u64,
     /// The subset of those here with a [`Shape::Alike`].
@@ -112,7 +141,7 @@ impl Handshakes {
         &mut self,
         shape: Shape,
         plain: Range,
-        behind: Range,
+        behind: BehindTls,
         server_only: bool,
         asked_bytes: Option<u64>,
     ) -> bool {
@@ -129,7 +158,7 @@ impl Handshakes {
                 self.alike += u64::from(shape == Shape::Alike);
                 self.small += u64::from(shape == Shape::Possible { small: true });
                 self.plain.add(plain);
-                self.behind.add(behind);
+                self.add_behind(behind, false, 1);
                 if server_only {
                     self.take_server_only(plain, behind);
                 }
@@ -154,9 +183,39 @@ impl Handshakes {
     }
 
     /// Takes a connection, which was taken before, at its server: no client stands for it.
-    pub(super) fn take_server_only(&mut self, plain: Range, behind: Range) {
+    pub(super) fn take_server_only(&mut self, plain: Range, behind: BehindTls) {
         self.server_only_plain.add(plain);
-        self.server_only_behind.add(behind);
+        self.add_behind(behind, true, 1);
+    }
+
+    fn add_behind(&mut self, behind: BehindTls, server_only: bool, count: u64) {
+        /// Kinds of connections that are kept apart, some 50 bytes each.
+        const MOST: usize = 96;
+        let key = (behind, server_only);
+        let has_room = self.open_to_learn.len() < MOST || self.open_to_learn.contains_key(&key);
+        if behind.segments.is_some() && has_room {
+            *self.open_to_learn.entry(key).or_default() += count;
+            return;
+        }
+        let requests = self.learned.requests(&behind);
+        let ranges = if server_only { &mut self.server_only_behind } else { &mut self.behind };
+        ranges.add_many(requests, count);
+    }
+
+    /// Takes a connection that was followed from its first segment to its last: the segments of each side
+    /// that held no requests and no answers.
+    pub(super) fn learn(&mut self, behind: &BehindTls, requests: u32) {
+        self.learned.add(behind, requests);
+    }
+
+    /// Takes what the first messages of a connection have shown.
+    pub(super) fn learn_beginning(&mut self, beginning: Beginning) {
+        self.learned.add_beginning(beginning);
+    }
+
+    /// Returns whether further connections may be followed, and counts one.
+    pub(super) fn may_follow(&mut self) -> bool {
+        self.learned.may_follow()
     }
 
     pub(super) fn merge(&mut self, other: &Handshakes) {
@@ -168,6 +227,10 @@ impl Handshakes {
         self.alike += other.alike;
         self.small += other.small;
         self.introduced += other.introduced;
+        self.learned.merge(&other.learned);
+        for ((behind, server_only), count) in &other.open_to_learn {
+            self.add_behind(*behind, *server_only, *count);
+        }
     }
 
     /// Returns the connections of which each message is a request.
@@ -184,9 +247,10 @@ impl Handshakes {
         let all = possible + self.without;
         // By chance some handshakes look alike too, where their sizes vary by a byte or two.
         let is_alike = self.alike * PART >= all * (PART - 1);
-        if self.without * PART > all || possible == 0 {
+        if self.without * PART > all || possible == 0 || self.learned.is_plain() {
             Handshake::None
-        } else if service.is_some_and(|service| is_usual(service.port())) {
+        } else if self.learned.is_sure() || service.is_some_and(|service| is_usual(service.port()))
+        {
             Handshake::Tls
         } else if is_alike
             || (self.small + self.alike == possible && self.introduced * 2 < self.small.max(1))
@@ -199,18 +263,193 @@ impl Handshakes {
         }
     }
 
-    /// Returns the requests of these connections, if they began in this way.
-    pub(super) fn told(&self, handshake: Handshake) -> Told {
-        let bounds = |plain: &Ranges, behind: &Ranges| match handshake {
+    /// Returns the requests of these connections, if they began in this way; `all`: the destination's, whose
+    /// learning counts.
+    pub(super) fn told(&self, handshake: Handshake, all: &Handshakes) -> Told {
+        let mut behind = self.behind.clone();
+        let mut server_only_behind = self.server_only_behind.clone();
+        if handshake != Handshake::None {
+            for ((connection, server_only), count) in &self.open_to_learn {
+                let ranges = if *server_only { &mut server_only_behind } else { &mut behind };
+                ranges.add_many(all.learned.requests(connection), *count);
+            }
+        }
+        let bounds = |plain: &Ranges, behind: Ranges| match handshake {
             Handshake::None => plain.clone(),
-            Handshake::Tls => behind.clone(),
-            Handshake::Possible => Ranges { least: behind.least.clone(), most: plain.most.clone() },
+            Handshake::Tls => behind,
+            Handshake::Possible => Ranges { least: behind.least, most: plain.most.clone() },
         };
         Told {
-            all: bounds(&self.plain, &self.behind),
-            server_only: bounds(&self.server_only_plain, &self.server_only_behind),
+            all: bounds(&self.plain, behind),
+            server_only: bounds(&self.server_only_plain, server_only_behind),
         }
     }
+}
+
+/// How the connections of a destination begin and end, as those showed that were followed.
+#[derive(Debug, Clone, Default)]
+struct Learned {
+    /// Of connections that were followed from their first segment to their last.
+    whole: Kinds,
+    /// Of connections of which the first messages were followed.
+    begun: Kinds,
+    /// Connections that began without a handshake.
+    plain: u32,
+    /// Connections that were followed, those that showed nothing included.
+    followed: u32,
+}
+
+/// Kinds of connections behind a handshake.
+#[derive(Debug, Clone, Default)]
+struct Kinds(Vec<Kind>);
+
+/// Segments besides requests and answers: a handshake, tickets, farewells; at least and at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kind {
+    asked: Range,
+    answered: Range,
+    /// Connections that showed them.
+    count: u32,
+}
+
+impl Kinds {
+    /// Kinds of one destination: where there are more, they are none.
+    const MOST: usize = 16;
+    /// From so many connections on, what they show is taken for all.
+    const ENOUGH: u32 = 3;
+
+    fn count(&self) -> u32 {
+        self.0.iter().map(|kind| kind.count).sum()
+    }
+
+    fn are_sure(&self) -> bool {
+        self.count() >= Kinds::ENOUGH && self.0.len() < Kinds::MOST
+    }
+
+    fn add(&mut self, new: Kind) {
+        let is_it = |kind: &&mut Kind| (kind.asked, kind.answered) == (new.asked, new.answered);
+        if let Some(kind) = self.0.iter_mut().find(is_it) {
+            kind.count += new.count;
+        } else if self.0.len() < Kinds::MOST {
+            self.0.push(new);
+        }
+    }
+
+    fn merge(&mut self, other: &Kinds) {
+        other.0.iter().for_each(|kind| self.add(*kind));
+    }
+
+    /// Returns the least and the most of all kinds.
+    fn bounds(&self, of: fn(&Kind) -> Range) -> Range {
+        self.0.iter().map(of).reduce(union).unwrap_or_default()
+    }
+}
+
+impl Learned {
+    /// Connections to learn from.
+    const MOST: u32 = 12;
+    /// Connections that are followed to find them.
+    const MOST_FOLLOWED: u32 = 512;
+    /// From so many on, they are taken for those too of which one side's segments alone are of their kind.
+    const MANY: u32 = 8;
+
+    fn is_sure(&self) -> bool {
+        self.plain == 0 && (self.whole.are_sure() || self.begun.are_sure())
+    }
+
+    fn is_plain(&self) -> bool {
+        self.plain >= Kinds::ENOUGH && self.whole.0.is_empty() && self.begun.0.is_empty()
+    }
+
+    fn may_follow(&mut self) -> bool {
+        let enough = self.whole.count().max(self.plain) >= Learned::MOST;
+        let may = self.followed < Learned::MOST_FOLLOWED && !enough;
+        self.followed += u32::from(may);
+        may
+    }
+
+    fn add(&mut self, behind: &BehindTls, requests: u32) {
+        let Some(segments) = behind.segments.filter(|both| !both.long_requests) else { return };
+        let besides = |(least, most): Range| least.checked_sub(requests).filter(|_| least == most);
+        let both = besides(segments.asked).zip(besides(segments.answered));
+        if let Some((asked, answered)) = both {
+            self.whole.add(Kind {
+                asked: (asked, asked),
+                answered: (answered, answered),
+                count: 1,
+            });
+        }
+    }
+
+    fn add_beginning(&mut self, beginning: Beginning) {
+        /// Farewells of a client (Java says two), and of a server.
+        const FAREWELLS: [u32; 2] = [2, 1];
+        match beginning {
+            Beginning::Plain => self.plain = self.plain.saturating_add(1),
+            Beginning::Tls { asked, answered } => self.begun.add(Kind {
+                asked: (asked, asked + FAREWELLS[0]),
+                answered: (answered, answered + FAREWELLS[1]),
+                count: 1,
+            }),
+        }
+    }
+
+    fn merge(&mut self, other: &Learned) {
+        self.followed = self.followed.saturating_add(other.followed);
+        self.plain = self.plain.saturating_add(other.plain);
+        self.whole.merge(&other.whole);
+        self.begun.merge(&other.begun);
+    }
+
+    /// Returns the requests of a connection. They are exact where the segments of both sides, less those of
+    /// one kind of connections, leave as many requests as answers.
+    fn requests(&self, behind: &BehindTls) -> Range {
+        let both = match behind.segments {
+            Some(both) if self.is_sure() => both,
+            _ => return behind.requests,
+        };
+        let kinds = if self.whole.are_sure() { &self.whole } else { &self.begun };
+        let within = |(least, most): Range| {
+            let (least, most) = (least.max(behind.requests.0), most.min(behind.requests.1));
+            if least <= most { (least, most) } else { behind.requests }
+        };
+        let (of_client, of_server) =
+            (kinds.bounds(|kind| kind.asked), kinds.bounds(|kind| kind.answered));
+        if both.long_requests {
+            // An answer takes a segment, or two.
+            let Some((least, most)) = less(both.answered, of_server) else {
+                return behind.requests;
+            };
+            return within((least.div_ceil(2), most));
+        }
+        let agreed = kinds.0.iter().filter_map(|kind| {
+            let (requests, answers) =
+                (less(both.asked, kind.asked)?, less(both.answered, kind.answered)?);
+            let both = (requests.0.max(answers.0), requests.1.min(answers.1));
+            (both.0 <= both.1).then_some(both)
+        });
+        if let Some(requests) = agreed.reduce(union) {
+            return within(requests);
+        }
+        // Of another kind than those that were followed, unless its answers are longer than a segment.
+        let are_long =
+            both.answered.0.saturating_sub(of_server.1) > both.asked.1.saturating_sub(of_client.0);
+        let Some((least, most)) = less(both.asked, of_client).filter(|_| are_long) else {
+            return behind.requests;
+        };
+        // One more or less, for nothing else agrees.
+        let about = (least.saturating_sub(1), most.saturating_add(1));
+        if kinds.count() < Learned::MANY { behind.requests } else { within(about) }
+    }
+}
+
+fn union(one: Range, other: Range) -> Range {
+    (one.0.min(other.0), one.1.max(other.1))
+}
+
+/// Returns what is left of some segments; `None` if that is less than nothing.
+fn less((least, most): Range, besides: Range) -> Option<Range> {
+    Some((least.saturating_sub(besides.1), most.checked_sub(besides.0)?))
 }
 
 /// Segments of a client that are no requests, at most: hello, key exchange, ChangeCipherSpec and
@@ -245,12 +484,13 @@ mod tests {
         assert_eq!(without_handshake(9, 9, true), (3, 8));
     }
 
+    const BEHIND: BehindTls = BehindTls { requests: (1, 3), segments: None };
     const POSSIBLE: Shape = Shape::Possible { small: false };
 
     fn handshake(shapes: &[Shape], port: u16) -> Handshake {
         let mut all = Handshakes::default();
         for shape in shapes {
-            all.take(*shape, (4, 4), (1, 3), false, None);
+            all.take(*shape, (4, 4), BEHIND, false, None);
         }
         all.handshake(Some(SocketAddr::from(([10, 0, 0, 1], port))))
     }
@@ -280,7 +520,7 @@ mod tests {
         let of = |sizes: &[u64]| {
             let mut all = Handshakes::default();
             for bytes in sizes {
-                all.take(small, (4, 4), (1, 3), false, Some(*bytes));
+                all.take(small, (4, 4), BEHIND, false, Some(*bytes));
             }
             all.handshake(Some(SocketAddr::from(([10, 0, 0, 1], 8_080))))
         };
@@ -292,12 +532,99 @@ mod tests {
     #[test]
     fn doubt_is_told_as_bounds() {
         let mut all = Handshakes::default();
-        assert!(all.take(POSSIBLE, (4, 4), (1, 3), true, None));
-        assert!(!all.take(Shape::Plain, (1, 1), (0, 0), true, None));
+        assert!(all.take(POSSIBLE, (4, 4), BEHIND, true, None));
+        assert!(!all.take(Shape::Plain, (1, 1), BehindTls::default(), true, None));
         let ends =
             |told: Told| [told.all, told.server_only].map(|one| (one.least.max(), one.most.max()));
-        assert_eq!(ends(all.told(Handshake::None)), [(Some(4), Some(4)); 2]);
-        assert_eq!(ends(all.told(Handshake::Tls)), [(Some(1), Some(3)); 2]);
-        assert_eq!(ends(all.told(Handshake::Possible)), [(Some(1), Some(4)); 2]);
+        assert_eq!(ends(all.told(Handshake::None, &all)), [(Some(4), Some(4)); 2]);
+        assert_eq!(ends(all.told(Handshake::Tls, &all)), [(Some(1), Some(3)); 2]);
+        assert_eq!(ends(all.told(Handshake::Possible, &all)), [(Some(1), Some(4)); 2]);
+    }
+
+    /// A connection of so many segments each way, and the requests that it has by itself.
+    fn segments(asked: u32, answered: u32) -> BehindTls {
+        let both = SegmentsOfBoth {
+            asked: (asked, asked),
+            answered: (answered, answered),
+            long_requests: false,
+        };
+        BehindTls { requests: without_handshake(asked, asked, true), segments: Some(both) }
+    }
+
+    /// Returns the requests that are told of one connection, after so many of one request each were followed.
+    fn told(followed: u32, one: BehindTls) -> Range {
+        let mut all = Handshakes::default();
+        // Hello, Finished, request and farewell; certificate, a ticket and an answer.
+        (0..followed).for_each(|_| all.learn(&segments(4, 3), 1));
+        all.take(POSSIBLE, (one.requests.1, one.requests.1), one, false, None);
+        let handshake = all.handshake(Some(SocketAddr::from(([10, 0, 0, 1], 443))));
+        let told = all.told(handshake, &all).all;
+        (told.least.max().unwrap(), told.most.max().unwrap())
+    }
+
+    #[test]
+    fn followed_connections_make_others_exact() {
+        assert_eq!(told(0, segments(4, 3)), (1, 3));
+        assert_eq!(told(2, segments(4, 3)), (1, 3), "too few were followed");
+        assert_eq!(told(3, segments(4, 3)), (1, 1));
+        assert_eq!(told(3, segments(8, 7)), (5, 5));
+        assert_eq!(told(3, segments(7, 7)), (1, 6), "another kind: without a farewell, perhaps");
+        assert_eq!(
+            told(3, segments(13, 7)),
+            (7, 12),
+            "another kind: requests of two segments each"
+        );
+        assert_eq!(told(3, segments(8, 90)), (2, 7), "long answers");
+        assert_eq!(told(8, segments(8, 90)), (4, 6), "long answers, and many were followed");
+        let long = SegmentsOfBoth { long_requests: true, ..segments(90, 7).segments.unwrap() };
+        let long = BehindTls { segments: Some(long), ..segments(90, 90) };
+        assert_eq!(told(3, long), (84, 89), "such requests cannot be: nothing is changed");
+        let long = BehindTls { requests: (1, 89), ..long };
+        assert_eq!(told(3, long), (3, 5), "long requests, and answers of one segment or two");
+        let lossy = SegmentsOfBoth { asked: (8, 9), answered: (7, 7), long_requests: false };
+        let lossy = BehindTls { segments: Some(lossy), ..segments(9, 7) };
+        assert_eq!(told(3, lossy), (5, 5), "as many answers came");
+    }
+
+    #[test]
+    fn first_messages_narrow_the_bounds() {
+        let mut all = Handshakes::default();
+        let one = segments(9, 7);
+        all.take(POSSIBLE, (9, 9), one, false, None);
+        let service = Some(SocketAddr::from(([10, 0, 0, 1], 8_080)));
+        (0..3).for_each(|_| all.learn_beginning(Beginning::Tls { asked: 2, answered: 2 }));
+        assert_eq!(all.handshake(service), Handshake::Tls);
+        let told = all.told(Handshake::Tls, &all).all;
+        // Up to two farewells of the client's, and one of the server's.
+        assert_eq!((told.least.max(), told.most.max()), (Some(5), Some(5)));
+        let mut plain = Handshakes::default();
+        plain.take(POSSIBLE, (9, 9), one, false, None);
+        (0..3).for_each(|_| plain.learn_beginning(Beginning::Plain));
+        assert_eq!(plain.handshake(service), Handshake::None);
+        plain.learn_beginning(Beginning::Tls { asked: 2, answered: 2 });
+        assert_eq!(plain.handshake(service), Handshake::Possible, "both are spoken");
+    }
+
+    #[test]
+    fn followed_connections_show_a_handshake() {
+        let mut all = Handshakes::default();
+        let service = Some(SocketAddr::from(([10, 0, 0, 1], 8_080)));
+        all.take(POSSIBLE, (4, 4), segments(4, 3), false, None);
+        assert_eq!(all.handshake(service), Handshake::Possible);
+        (0..3).for_each(|_| all.learn(&segments(4, 3), 1));
+        assert_eq!(all.handshake(service), Handshake::Tls);
+    }
+
+    #[test]
+    fn kinds_of_connections_are_bounded() {
+        let mut all = Handshakes::default();
+        for asked in 4..1_000 {
+            all.take(POSSIBLE, (1, asked), segments(asked, 3), false, None);
+        }
+        assert!(all.open_to_learn.len() <= 96);
+        let told = all.told(Handshake::Tls, &all).all;
+        assert_eq!(told.least.count(), 996, "each is counted once");
+        let followed = (0..1_000).filter(|_| all.may_follow()).count();
+        assert_eq!(followed, 512);
     }
 }

@@ -28,7 +28,8 @@ impl Tracker {
             if lookups.len() >= at_most || self.certain_side(&local, &remote).is_none() {
                 return false;
             }
-            lookups.push(SocketLookup { local, remote, interface: dead.event.interface });
+            let interface = dead.event.interface;
+            lookups.push(SocketLookup { local, remote, interface, with_info: false });
         }
         self.pending.begin_search();
         true

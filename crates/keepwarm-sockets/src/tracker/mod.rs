@@ -40,6 +40,7 @@ mod exchange;
 mod handshakes;
 mod lookup;
 mod lost_events;
+pub(crate) mod newborns;
 mod open;
 pub(crate) mod owners;
 mod pair;
@@ -69,6 +70,7 @@ use self::death_time::DeathTime;
 use self::destinations::{DestinationId, Destinations};
 use self::dump::Dump;
 use self::lost_events::LostEvents;
+use self::newborns::Newborns;
 use self::open::OpenSockets;
 use self::owners::Processes;
 use self::pair::{Member, Pair};
@@ -100,6 +102,7 @@ pub(crate) struct Tracker {
     pending: Pending,
     aborts: UnmatchedAborts,
     awaited_peers: AwaitedPeers,
+    newborns: Newborns,
     traces: TraceRecords,
     processes: Processes,
     baseline: Baseline,
@@ -138,6 +141,7 @@ impl Tracker {
             pending: Pending::default(),
             aborts: UnmatchedAborts::default(),
             awaited_peers: AwaitedPeers::default(),
+            newborns: Newborns::default(),
             traces: TraceRecords::default(),
             processes: Processes::default(),
             baseline: Baseline::default(),

@@ -9,7 +9,7 @@ use super::addresses::{AddressNumber, HostAddresses};
 use super::classify::AT_ONCE_MS;
 use super::destinations::DestinationId;
 use super::exchange::Exchange;
-use super::handshakes::{Shape, without_handshake};
+use super::handshakes::{BehindTls, SegmentsOfBoth, Shape, without_handshake};
 use super::totals::OpenRequests;
 use crate::kernel::keyed_hash::CookieTable;
 use crate::kernel::proc::owners::ProcessKey;
@@ -121,10 +121,18 @@ impl OpenSocket {
     pub(super) fn requests_now(&self) -> OpenRequests {
         let plain = self.requests_so_far().zip(self.at_most_so_far());
         let (messages, at_most) = plain.unwrap_or_default();
+        let both = SegmentsOfBoth {
+            asked: (messages, at_most),
+            answered: (self.answers, self.answers),
+            long_requests: false,
+        };
         OpenRequests {
             plain,
-            // Its hello may be long: nothing is kept that shows it.
-            behind_tls: without_handshake(messages, at_most, true),
+            behind_tls: BehindTls {
+                // Its hello may be long: nothing is kept that shows it.
+                requests: without_handshake(messages, at_most, true),
+                segments: (messages == at_most).then_some(both),
+            },
             shape: self.shape(),
             answers: self.answers_so_far(),
             server_only: self.server_only,
@@ -168,7 +176,7 @@ impl OpenSocket {
             requests: self.requests()?,
             at_most: self.at_most.get()?,
             messages: self.messages.get()?,
-            behind_tls: (0, 0),
+            behind_tls: BehindTls::default(),
             shape: Shape::Unknown,
             asked_bytes: None,
             asked_segments: 0,

@@ -414,6 +414,9 @@ impl Tracker {
         let known = dead.open.as_ref().and_then(|open| self.known_destination(open, service, side));
         let destination = known.unwrap_or_else(|| self.destination_id(service, side));
         self.note_side(destination, &dead.event);
+        if let Some(shown) = self.newborns.take(dead.event.cookie, asked_segments(&close)) {
+            self.destinations.get_mut(destination).learn(&close.behind_tls, shown.requests);
+        }
         let counted = self.destinations.get_mut(destination).count(&close);
         let traced = self.count_traced(destination, dead, close.kind, &counted);
         let seen = dead.open.and_then(|open| open.process());
@@ -542,6 +545,11 @@ impl Tracker {
             self.count_at_server(&one);
         }
     }
+}
+
+/// Returns the segments of the client's on a connection.
+fn asked_segments(close: &Close) -> u32 {
+    close.behind_tls.segments.map_or(0, |segments| segments.asked.1)
 }
 
 /// Returns the side that began a close, if one did.

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use super::dead::CutAnswer;
 use super::destinations::Key;
-use super::handshakes::{Handshakes, Range, Shape};
+use super::handshakes::{BehindTls, Handshakes, Range, Shape};
+use super::newborns::Beginning;
 use super::removed_time_waits::Bounds;
 use crate::kernel::proc::owners::{Owner, OwnerEvidence, ProcessKey, Sightings};
 use crate::kernel::socket::{Side, Socket, State, TIME_WAIT_MS};
@@ -191,8 +192,8 @@ pub(super) struct Close {
     pub(super) requests: Option<u32>,
     /// Upper bound of `requests`.
     pub(super) requests_at_most: Option<u32>,
-    /// Both bounds, if the connection began with a handshake.
-    pub(super) behind_tls: Range,
+    /// What it carried if it began with a handshake.
+    pub(super) behind_tls: BehindTls,
     /// Bytes of the client's messages.
     pub(super) asked_bytes: Option<u64>,
     /// Whether it may have.
@@ -228,7 +229,7 @@ impl Close {
             idle_is_exact: false,
             requests: None,
             requests_at_most: None,
-            behind_tls: (0, 0),
+            behind_tls: BehindTls::default(),
             asked_bytes: None,
             shape: Shape::Unknown,
             is_unanswered: false,
@@ -264,8 +265,8 @@ pub(super) struct OpenNow {
 pub(super) struct OpenRequests {
     /// At least and at most; `None` if that is unknown.
     pub(super) plain: Option<Range>,
-    /// Both, if it began with a handshake.
-    pub(super) behind_tls: Range,
+    /// What it carried if it began with a handshake.
+    pub(super) behind_tls: BehindTls,
     pub(super) shape: Shape,
     /// Segments with data from the server.
     pub(super) answers: u64,
@@ -461,6 +462,21 @@ impl Totals {
         self.sums.seen_by_polls = Some(seen);
     }
 
+    /// Takes a connection that was followed to its end: see [`Handshakes::learn`].
+    pub(super) fn learn(&mut self, behind: &BehindTls, requests: u32) {
+        self.handshakes.learn(behind, requests);
+    }
+
+    /// Takes what the first messages of a connection that is followed have shown.
+    pub(super) fn learn_beginning(&mut self, beginning: Beginning) {
+        self.handshakes.learn_beginning(beginning);
+    }
+
+    /// Returns whether a young connection may be followed, and counts it.
+    pub(super) fn may_follow(&mut self) -> bool {
+        self.handshakes.may_follow()
+    }
+
     /// Counts the process that closed a connection; `None`: it was never seen.
     pub(super) fn count_owner(&mut self, process: Option<ProcessKey>) {
         match process {
@@ -560,8 +576,8 @@ impl Totals {
         handshakes.merge(&open.handshakes);
         report.handshake = handshakes.handshake(report.service);
         report.alike = handshakes.alike();
-        let still_open = open.handshakes.told(report.handshake);
-        let told = handshakes.told(report.handshake);
+        let still_open = open.handshakes.told(report.handshake, &handshakes);
+        let told = handshakes.told(report.handshake, &handshakes);
         report.requests_open = open.requests;
         report.requests_at_most_open = open.requests_at_most;
         report.requests.merge(&report.requests_open);

@@ -19,6 +19,7 @@ use crate::report::host::{HostReport, Scope};
 use crate::report::namespace::NetworkNamespace;
 use crate::tracker::Tracker;
 use crate::tracker::death_time::DeathTime;
+use crate::tracker::newborns::Newborn;
 use crate::tracker::window::Window;
 use crate::watch::owners::Owners;
 use crate::watch::refused_time_waits::RefusedTimeWaits;
@@ -44,6 +45,17 @@ const FENCE_AT_MOST: Duration = Duration::from_secs(20);
 const LAST_FENCE: Duration = Duration::from_secs(1);
 /// From this lateness on, the watch was short of processor time.
 const STARVED: Duration = Duration::from_millis(500);
+
+/// Young connections that are followed at once, after one lookup of each that a dump has met.
+const MAX_FOLLOWED: usize = 24;
+/// For so long after a dump: several round trips, and less than what the search for TIME_WAITs may wait.
+const FOLLOW: Duration = Duration::from_millis(150);
+/// Between two lookups, at least and at most.
+const FOLLOW_EVERY: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(4));
+/// Lookups in a round trip: in half of one, the order of what was sent is known.
+const LOOKUPS_EACH_TRIP: u32 = 4;
+/// Following takes at most one part in this many of a core.
+const FOLLOW_SHARE: u32 = 50;
 
 /// State of the tracking thread.
 ///
@@ -71,6 +83,10 @@ pub(super) struct Tracking {
     /// Longest time by which this thread woke up later than it meant to.
     late: Duration,
     lookups: Vec<SocketLookup>,
+    /// Young connections that are followed.
+    newborns: Vec<Newborn>,
+    /// No connection is followed before.
+    follow_after: Duration,
     /// Watches that share the machine's time with this one, itself included.
     watches: Arc<AtomicU32>,
     /// The network namespace, where several are watched.
@@ -118,6 +134,8 @@ impl Tracking {
             burst: Burst::default(),
             late: Duration::ZERO,
             lookups: Vec::new(),
+            newborns: Vec::new(),
+            follow_after: Duration::ZERO,
             watches: Arc::new(AtomicU32::new(1)),
             namespace: None,
         }
@@ -270,11 +288,18 @@ impl Tracking {
     fn dump_and_find_owners(&mut self) -> Result<(), Error> {
         // Counters first: a socket that changes during the dump is dumped again.
         let counters = self.counters.read_connections();
+        let may_follow = !self.schedule.is_of_many() && self.schedule.looks_up();
+        self.tracker.expect_newborns(may_follow && self.shared.now() >= self.follow_after);
         let cost = self.begin_dump(false, counters)?;
+        self.meet_newborns()?;
         let is_found = self.owners.find(&mut self.tracker);
-        self.await_delivery()?;
+        let delivered_at = self.shared.now() + self.delivery();
+        self.follow(delivered_at)?;
+        self.pause(delivered_at.saturating_sub(self.shared.now()))?;
         let extended = self.end_dump(cost);
         self.count_doubted(&extended);
+        self.follow(self.shared.now() + FOLLOW)?;
+        self.newborns.clear();
         if is_found {
             // An owner that was found shows from the next dump on, on a quiet host too.
             self.schedule.require_dump();
@@ -298,7 +323,7 @@ impl Tracking {
         counters: Option<Counters>,
     ) -> Result<Duration, Error> {
         let info_age = self.tracker.since_info(self.shared.now());
-        let with_info = with_info || Schedule::wants_info(info_age);
+        let with_info = with_info || Schedule::wants_info(info_age, self.tracker.alive_sockets());
         self.schedule.handle_dump_start(counters);
         let Tracking { dumper, tracker, filter, shared, .. } = self;
         let before = thread_cpu();
@@ -341,7 +366,63 @@ impl Tracking {
     /// Waits until the events of all deaths until now have been delivered. They help to decide
     /// which of two connections of the same address pair a TIME_WAIT belongs to.
     fn await_delivery(&mut self) -> Result<(), Error> {
-        self.pause(if self.schedule.is_of_many() { MAX_DELAY_OF_MANY } else { MAX_DELAY })
+        self.pause(self.delivery())
+    }
+
+    fn delivery(&self) -> Duration {
+        if self.schedule.is_of_many() { MAX_DELAY_OF_MANY } else { MAX_DELAY }
+    }
+
+    // ---- young connections ------------------------------------------------------------------
+
+    /// Looks the young connections up that the dump has met, and keeps those that are young indeed.
+    fn meet_newborns(&mut self) -> Result<(), Error> {
+        self.newborns = self.tracker.take_newborns();
+        self.look_up_newborns()?;
+        self.newborns.truncate(MAX_FOLLOWED);
+        Ok(())
+    }
+
+    /// Follows young connections until they have ended, or until a time, and handles events.
+    fn follow(&mut self, until: Duration) -> Result<(), Error> {
+        while !self.newborns.is_empty() && self.command.is_none() {
+            let left = until.saturating_sub(self.shared.now());
+            if left.is_zero() {
+                break;
+            }
+            let round_trips = self.newborns.iter().filter_map(Newborn::round_trip);
+            let pause = round_trips.min().map_or(FOLLOW_EVERY.0, |least| least / LOOKUPS_EACH_TRIP);
+            self.pause(pause.clamp(FOLLOW_EVERY.0, FOLLOW_EVERY.1).min(left))?;
+            self.look_up_newborns()?;
+        }
+        Ok(())
+    }
+
+    fn look_up_newborns(&mut self) -> Result<(), Error> {
+        if self.newborns.is_empty() {
+            return Ok(());
+        }
+        let before = thread_cpu();
+        let lookups: Vec<SocketLookup> = self.newborns.iter().map(|one| one.lookup).collect();
+        let Tracking { dumper, newborns, shared, .. } = self;
+        let asked_at = shared.now();
+        let found = dumper.look_up(&lookups, |row| {
+            let now = shared.now();
+            let _ = newborns.iter_mut().any(|one| one.handle_found(row, asked_at, now));
+        });
+        if found.is_err() {
+            self.newborns.clear();
+            self.schedule.handle_lookups_refused();
+            self.dumper = Dumper::open()?;
+            return Ok(());
+        }
+        let Tracking { newborns, tracker, .. } = self;
+        newborns.iter_mut().for_each(Newborn::end_round);
+        newborns.iter_mut().for_each(|one| tracker.handle_followed(one));
+        newborns.retain(Newborn::is_followed);
+        let cost = thread_cpu().saturating_sub(before);
+        self.follow_after = self.follow_after.max(self.shared.now()) + cost * FOLLOW_SHARE;
+        Ok(())
     }
 
     /// Waits until every event of a death before now has been handled. Returns false if that could

@@ -79,6 +79,8 @@ pub(crate) struct SocketLookup {
     /// Index of the device that the socket is bound to, 0 for none. The kernel does not find a
     /// bound socket under another index.
     pub(crate) interface: u32,
+    /// Fetches `tcp_info` too.
+    pub(crate) with_info: bool,
 }
 
 /// Appends the request of one lookup to a datagram: `struct inet_diag_req_v2`.
@@ -90,6 +92,9 @@ pub(crate) fn encode_lookup(lookup: &SocketLookup, sequence: u32, datagram: &mut
     let mut body = [0; LOOKUP_LEN];
     body[0] = if lookup.local.is_ipv4() { AF_INET } else { AF_INET6 };
     body[1] = IPPROTO_TCP;
+    if lookup.with_info {
+        body[2] = 1 << (INET_DIAG_INFO - 1);
+    }
     body[4..8].copy_from_slice(&States::ALL.bits().to_ne_bytes());
     body[8..10].copy_from_slice(&lookup.local.port().to_be_bytes());
     body[10..12].copy_from_slice(&lookup.remote.port().to_be_bytes());

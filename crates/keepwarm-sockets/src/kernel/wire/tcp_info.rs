@@ -8,6 +8,7 @@ use crate::kernel::socket::TcpInfo;
 
 const RETRANSMITS: usize = 2;
 const PROBES: usize = 3;
+const OPTIONS: usize = 5;
 const SEND_MSS: usize = 16;
 const RECEIVE_MSS: usize = 20;
 const UNACKED: usize = 24;
@@ -23,11 +24,17 @@ const SEGS_IN: usize = 140;
 const MIN_RTT: usize = 148;
 const DATA_SEGS_IN: usize = 152;
 const DATA_SEGS_OUT: usize = 156;
+const DELIVERED: usize = 192;
 const BYTES_SENT: usize = 200;
 const BYTES_RETRANS: usize = 208;
+const DSACK_DUPS: usize = 216;
+
+/// The peer acknowledges segments one by one (`TCPI_OPT_SACK`).
+const SACK: u8 = 2;
 
 /// Decodes the fields that are present; never fails.
 pub(crate) fn decode(bytes: &[u8]) -> TcpInfo {
+    let has_sack = bytes.get(OPTIONS).is_some_and(|options| options & SACK != 0);
     TcpInfo {
         retransmits: bytes.get(RETRANSMITS).copied(),
         probes: bytes.get(PROBES).copied(),
@@ -46,6 +53,8 @@ pub(crate) fn decode(bytes: &[u8]) -> TcpInfo {
         segs_in: u32_at(bytes, SEGS_IN),
         data_segs_in: u32_at(bytes, DATA_SEGS_IN),
         data_segs_out: u32_at(bytes, DATA_SEGS_OUT),
+        delivered: u32_at(bytes, DELIVERED).filter(|_| has_sack),
+        dsack_dups: u32_at(bytes, DSACK_DUPS),
         bytes_sent: u64_at(bytes, BYTES_SENT),
         bytes_retrans: u64_at(bytes, BYTES_RETRANS),
     }
