@@ -1,12 +1,15 @@
-// MODE N C: "agents" makes an agent a request and forgets it, "abort" gives up after 250 ms.
-const http = require('http');
+// MODE N C [URL]: "agents" makes an agent a request and forgets it, "abort" gives up after 250 ms, "each" opens
+// a connection for each request.
+const url = process.argv[5] || 'http://10.107.0.2:8080/';
+const http = require(url.startsWith('https') ? 'https' : 'http');
 const [mode, n, c] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
-const url = 'http://10.107.0.2:8080/';
 const agents = [];
 const get = () => new Promise((done) => {
   let agent = http.globalAgent;
   if (mode === 'agents') { agent = new http.Agent({ keepAlive: true, timeout: 2000 }); agents.push(agent); }
-  const request = http.get(url, { agent }, (response) => { response.resume(); response.on('end', done); });
+  if (mode === 'each') agent = false;
+  const options = { agent, rejectUnauthorized: false };
+  const request = http.get(url, options, (response) => { response.resume(); response.on('end', done); });
   if (mode === 'abort') setTimeout(() => request.destroy(), 250);
   request.on('error', done);
   request.on('close', done);

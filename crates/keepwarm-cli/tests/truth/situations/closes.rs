@@ -4,7 +4,9 @@
 use keepwarm_testkit::wire::Conditions;
 
 use super::{CHURN, HEALTHY};
-use crate::situation::{BASE, Situation, both, both_or_unsure, client, far, near, server};
+use crate::situation::{
+    BASE, Requests, Situation, both, both_or_unsure, client, far, near, server,
+};
 
 fn crossing() -> Conditions {
     Conditions::delay(std::time::Duration::from_millis(25))
@@ -200,6 +202,18 @@ pub(super) const ALL: &[Situation] = &[
         play: "exec $PEER -url https://10.107.0.2:8080/ -n 240 -c 40 -think 1600ms -for 7s",
         expect: &both_or_unsure(&["D4"]),
         never: &["healthy", "D1", "D6", "D11"],
+        ..BASE
+    },
+    // At a client alone an RST may have removed the TIME_WAIT of either side's close.
+    Situation {
+        name: "tls-node-each",
+        mechanism: 4,
+        needs: &["go", "node"],
+        serve: "exec $PEER -addr :8080 -tls",
+        play: "exec node $P/client.js each 240 8 https://10.107.0.2:8080/",
+        expect: &both_or_unsure(CHURN),
+        never: &["healthy", "D3", "D4", "D5"],
+        requests: Requests::Bound,
         ..BASE
     },
     Situation {
