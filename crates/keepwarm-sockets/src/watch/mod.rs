@@ -9,6 +9,7 @@
 //!  PollingWatch ─────────────────┴► owners                     the processes of its sockets
 //! ```
 
+mod fences;
 pub(crate) mod host;
 pub(crate) mod namespaces;
 pub(crate) mod owners;

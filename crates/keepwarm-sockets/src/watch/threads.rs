@@ -148,6 +148,8 @@ struct Inbox {
     command: Option<Command>,
     failed: Option<Error>,
     lost: u64,
+    /// Those among them that were no connection's.
+    lost_fences: u64,
     /// Events that the tracking thread wants at once; else it sleeps until it has to act anyway.
     wake: Wake,
     /// One of the events is on loopback.
@@ -184,7 +186,13 @@ impl Shared {
     }
 
     pub(super) fn lost_events(&self) -> u64 {
-        lock(&self.inbox).lost
+        let inbox = lock(&self.inbox);
+        inbox.lost.saturating_sub(inbox.lost_fences)
+    }
+
+    /// Takes the number of lost events that were the watch's own, and no connection's.
+    pub(super) fn forgive(&self, fences: u64) {
+        lock(&self.inbox).lost_fences += fences;
     }
 
     pub(super) fn publish(&self, report: HostReport) {

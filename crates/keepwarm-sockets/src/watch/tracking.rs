@@ -21,6 +21,7 @@ use crate::tracker::Tracker;
 use crate::tracker::death_time::DeathTime;
 use crate::tracker::newborns::Newborn;
 use crate::tracker::window::Window;
+use crate::watch::fences::Fences;
 use crate::watch::owners::Owners;
 use crate::watch::refused_time_waits::RefusedTimeWaits;
 use crate::watch::schedule::{Due, Schedule, Unfinished, Wake};
@@ -74,8 +75,8 @@ pub(super) struct Tracking {
     refused: RefusedTimeWaits,
     /// TIME_WAITs entered and sockets opened, as counted when the window began.
     counted_at_start: Counted,
-    /// Cookies of sockets that were closed on purpose and whose events have not arrived.
-    fences: Vec<u64>,
+    /// Sockets that were closed on purpose.
+    fences: Fences,
     command: Option<Command>,
     /// Events being handled; empty between batches.
     events: Vec<(DeathTime, Socket)>,
@@ -128,7 +129,7 @@ impl Tracking {
             counters,
             refused: RefusedTimeWaits::new(overflow),
             counted_at_start: Counted::default(),
-            fences: Vec::new(),
+            fences: Fences::default(),
             command: None,
             events: Vec::new(),
             burst: Burst::default(),
@@ -428,20 +429,33 @@ impl Tracking {
     /// Waits until every event of a death before now has been handled. Returns false if that could
     /// not be shown.
     fn pass_fence(&mut self, waits: u32, at_most: Duration) -> Result<bool, Error> {
-        self.fences = fence();
-        let shown = !self.fences.is_empty();
+        let cookies = fence();
+        let shown = !cookies.is_empty();
+        self.fences.put(cookies);
         let deadline = self.shared.now() + at_most;
+        let mut is_first = true;
         for _ in 0..waits {
             let until = self.shared.now() + FENCE_WAIT;
-            while !self.fences.is_empty() && self.shared.now() < until && self.command.is_none() {
+            while !self.fences.have_passed() && self.shared.now() < until && self.command.is_none()
+            {
                 self.receive(until, Wake::Any)?;
             }
-            let is_over = self.shared.now() >= deadline;
-            if self.fences.is_empty() || self.command.is_some() || is_over {
+            if self.fences.have_passed() || self.command.is_some() {
                 break;
             }
+            // They may be among the events that were lost. A thread that is late tries that once all the same.
+            let may_be_lost = self.shared.lost_events() > 0;
+            if self.shared.now() >= deadline && !(may_be_lost && is_first) {
+                break;
+            }
+            if may_be_lost {
+                self.fences.put(fence());
+            }
+            is_first = false;
         }
-        Ok(shown && self.fences.is_empty())
+        let has_passed = self.fences.have_passed();
+        self.shared.forgive(self.fences.end());
+        Ok(shown && has_passed)
     }
 
     /// Ends the window with a last dump, and reports it.
@@ -509,9 +523,7 @@ impl Tracking {
         self.command = command.or(self.command);
         let count = self.events.len();
         for (died, event) in self.events.drain(..) {
-            if let Some(place) = self.fences.iter().position(|cookie| *cookie == event.cookie) {
-                self.fences.swap_remove(place);
-            } else if self.tracker.handle_event(event, died) {
+            if !self.fences.handle(event.cookie) && self.tracker.handle_event(event, died) {
                 self.schedule.handle_event(died.read_at);
             }
         }
