@@ -109,6 +109,9 @@ impl Http2Stream {
     pub(crate) fn is_uploading(&self) -> bool {
         match *self {}
     }
+    pub(crate) fn is_refused(&self) -> bool {
+        match *self {}
+    }
     pub(crate) fn is_unsent(&self) -> bool {
         match *self {}
     }
