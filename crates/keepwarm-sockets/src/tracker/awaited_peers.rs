@@ -22,7 +22,7 @@ use crate::kernel::keyed_hash::{Map, Set};
 use crate::kernel::socket::Side;
 use crate::report::closes::CloseKind;
 
-/// Sockets whose evidence is kept, 224 bytes each; beyond it a peer is classified alone. As many fit a table of 2^14
+/// Sockets whose evidence is kept, 256 bytes each; beyond it a peer is classified alone. As many fit a table of 2^14
 /// places: 4 MB. Where events get lost, peers are awaited that never come.
 const MAX_AWAITED: usize = 14_000;
 /// Client addresses for which servers' aborts are counted apart.
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn awaited_peer_takes_224_bytes() {
-        assert!(size_of::<(Pair, CountedAlone)>() <= 224, "{}", size_of::<(Pair, CountedAlone)>());
+    fn awaited_peer_takes_256_bytes() {
+        assert!(size_of::<(Pair, CountedAlone)>() <= 256, "{}", size_of::<(Pair, CountedAlone)>());
     }
 }
