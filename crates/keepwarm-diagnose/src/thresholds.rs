@@ -138,7 +138,7 @@ pub const LONGEST_FAREWELL_MS: u32 = TICKS_MS + 50;
 /// Smallest share of the time spent waiting that ended without an answer, at which giving up is the
 /// cause.
 pub(crate) const IN_VAIN: f64 = 0.5;
-/// The same share, where the evidence is stronger: a client of TLS that closed, and always after the same time.
+/// Smallest such share where the evidence is stronger: a client of TLS closed, and always after the same time.
 pub(crate) const SOME_IN_VAIN: f64 = 0.2;
 /// Smallest number of open connections without any answer that is a finding.
 pub(crate) const MANY_WAIT: u64 = 10;

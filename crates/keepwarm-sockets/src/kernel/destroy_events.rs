@@ -36,8 +36,8 @@ const CALLS: usize = 1 << 5;
 pub(crate) const MAX_DELAY: Duration = Duration::from_millis(20);
 /// Longest wait of an event where one thread reads those of many namespaces, each of which has few.
 pub(crate) const MAX_DELAY_OF_MANY: Duration = Duration::from_millis(100);
-/// The same where one of them has room for few events only: a burst may begin there while the thread waits for
-/// others.
+/// Longest wait where one of those namespaces has room for few events only: a burst may begin there while the
+/// thread waits for others.
 pub(crate) const MAX_DELAY_BESIDE_FEW: Duration = Duration::from_millis(50);
 /// Longest time without a reading. It bounds how long ago the first event after a pause can have
 /// happened: where a TIME_WAIT may be reused after a second, its absence must be proven within

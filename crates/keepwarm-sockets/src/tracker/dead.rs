@@ -281,7 +281,7 @@ pub(super) struct Asked {
     pub(super) delivered: Option<u64>,
     /// One request or none, and a stream of answers.
     pub(super) is_stream: bool,
-    /// What the whole connection carried if it began with a handshake of TLS.
+    /// Reading of the whole connection as one that began with a handshake of TLS.
     pub(super) behind_tls: BehindTls,
     /// Bytes of the client's messages.
     pub(super) asked_bytes: Option<u64>,

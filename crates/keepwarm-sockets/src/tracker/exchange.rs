@@ -45,9 +45,9 @@ pub(super) struct Exchange {
     /// Messages from the client, at least, whatever was answered: more than the answers where a
     /// protocol sends without waiting.
     pub(super) messages: u32,
-    /// What it carried if it began with a handshake of TLS.
+    /// Reading of the connection as one that began with a handshake of TLS.
     pub(super) behind_tls: BehindTls,
-    /// Whether it may have.
+    /// Whether it may have begun so.
     pub(super) shape: Shape,
     /// Bytes of the client's messages.
     pub(super) asked_bytes: Option<u64>,

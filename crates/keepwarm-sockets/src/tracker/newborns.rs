@@ -76,7 +76,7 @@ pub(crate) struct Newborn {
     cookie: u64,
     destination: DestinationId,
     side: Side,
-    /// What its first messages showed.
+    /// Kind of beginning that its first messages showed.
     begun: Option<Beginning>,
     /// By the client and by the server in turn; the client's first.
     messages: Vec<Message>,
@@ -253,7 +253,7 @@ impl Newborn {
     }
 }
 
-/// What a connection that was followed to its end has shown.
+/// Facts that a connection followed to its end has shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shown {
     pub(super) cookie: u64,
@@ -263,7 +263,7 @@ pub(super) struct Shown {
     pub(super) requests: u32,
 }
 
-/// What the first messages of a connection show.
+/// Kind of a connection's beginning, by its first messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Beginning {
     /// It began with a request.

@@ -192,7 +192,7 @@ pub(super) struct Close {
     pub(super) requests: Option<u32>,
     /// Upper bound of `requests`.
     pub(super) requests_at_most: Option<u32>,
-    /// What it carried if it began with a handshake.
+    /// Reading of the connection as one that began with a handshake.
     pub(super) behind_tls: BehindTls,
     /// Bytes of the client's messages.
     pub(super) asked_bytes: Option<u64>,
@@ -265,7 +265,7 @@ pub(super) struct OpenNow {
 pub(super) struct OpenRequests {
     /// At least and at most; `None` if that is unknown.
     pub(super) plain: Option<Range>,
-    /// What it carried if it began with a handshake.
+    /// Reading of the connection as one that began with a handshake.
     pub(super) behind_tls: BehindTls,
     pub(super) shape: Shape,
     /// Segments with data from the server.

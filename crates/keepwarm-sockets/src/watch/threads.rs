@@ -27,8 +27,8 @@ use crate::watch::reader::Reader;
 use crate::watch::schedule::Wake;
 use crate::watch::tracking::Tracking;
 
-/// Events between the two threads, from which on no more are read: 0.1 s of 20,000 a second, about 1 MB with
-/// those that one reading adds, and as much again for those that are being handled. The kernel's buffer has room
+/// Events between the two threads, from which on no more are read: 0.1 s of 20,000 a second. With the events that
+/// one reading adds they take about 1 MB, and as much again while they are handled. The kernel's buffer has room
 /// for twelve times as many.
 const MAX_INBOX: usize = 1 << 11;
 
@@ -148,7 +148,7 @@ struct Inbox {
     command: Option<Command>,
     failed: Option<Error>,
     lost: u64,
-    /// Those among them that were no connection's.
+    /// Lost events of the watch's own fence sockets: a part of `lost`, and of no connection.
     lost_fences: u64,
     /// Events that the tracking thread wants at once; else it sleeps until it has to act anyway.
     wake: Wake,
