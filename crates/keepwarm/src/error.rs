@@ -103,6 +103,8 @@ pub(crate) enum Kind {
     Redirect,
     /// The body is not what the caller asked for.
     Decode,
+    /// The caller's body failed, or is not as long as declared.
+    RequestBody,
     /// A proxy refused to connect, or failed.
     Proxy,
     /// The peer does not speak HTTP/2, and the client speaks nothing else.
@@ -197,8 +199,8 @@ impl Error {
     pub(crate) fn failed(stage: Stage, source: impl Into<BoxError>) -> Self {
         let error = Self::failed_with(stage, Arc::from(source.into()));
         // The kernel's own timeouts: which settings they are is in no error of the kernel.
-        let timed_out = error.io_error().is_some_and(|io| io.kind() == ErrorKind::TimedOut);
-        if timed_out && matches!(stage, Stage::Exchange | Stage::Body) {
+        let by_kernel = error.io_error().is_some_and(|io| io.raw_os_error().is_some());
+        if by_kernel && error.is_peer_silent() {
             return error.with_message(
                 "the peer acknowledged nothing for tcp_user_timeout, took no byte for that long, \
                  or left keep-alive probes unanswered",
@@ -350,6 +352,18 @@ impl Error {
         matches!(self.0.stage, Stage::Exchange | Stage::Body) && self.cause() == Cause::Peer
     }
 
+    /// Returns true if a connection was given up during the request because its peer said nothing any more:
+    /// it acknowledged no data for [`tcp_user_timeout`](crate::ClientBuilder::tcp_user_timeout), left
+    /// keep-alive probes unanswered, or, by HTTP/2, a ping for ten seconds. The host or the path to it is
+    /// gone, or a firewall has forgotten the connection. No setting of the request's own has passed, so
+    /// [`is_timeout`](Self::is_timeout) is false.
+    #[must_use]
+    pub fn is_peer_silent(&self) -> bool {
+        let is_open = matches!(self.0.stage, Stage::Exchange | Stage::Body);
+        let timed_out = || self.io_error().is_some_and(|io| io.kind() == ErrorKind::TimedOut);
+        is_open && self.0.kind == Kind::Failed && timed_out()
+    }
+
     /// Returns true if the peer answered, and the answer is not HTTP/1.1: another protocol, or
     /// bytes that another reader might read otherwise.
     #[must_use]
@@ -441,6 +455,13 @@ impl Error {
         self.0.kind == Kind::ShutDown
     }
 
+    /// Returns true if the body of the request failed with an error of its own, which is the
+    /// [`source`](StdError::source), or was not as long as declared. A part of the request may have been sent.
+    #[must_use]
+    pub fn is_request_body(&self) -> bool {
+        self.0.kind == Kind::RequestBody
+    }
+
     /// Returns true if the response was larger than the caller allowed.
     #[must_use]
     pub fn is_too_large(&self) -> bool {
@@ -527,8 +548,12 @@ impl Error {
         std::iter::successors(self.source(), |&cause| carried(cause).or_else(|| cause.source()))
     }
 
-    /// Reads the chain of causes of a failed exchange.
+    /// Reads the chain of causes of a failed exchange. What failed within a caller's body or a decoder is
+    /// no news of the connection.
     fn cause(&self) -> Cause {
+        if matches!(self.0.kind, Kind::RequestBody | Kind::Decode) {
+            return Cause::Other;
+        }
         for cause in self.causes() {
             if let Some(error) = cause.downcast_ref::<keepwarm_http1::Error>() {
                 return match error.refusal {

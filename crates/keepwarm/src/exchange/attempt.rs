@@ -19,7 +19,7 @@ use super::outgoing::Outgoing;
 use super::response_body::ConnectionInfo;
 use super::retry::FailureKind;
 use crate::deadline::{Deadline, StallWatch};
-use crate::error::{BoxError, Error, Result, Stage};
+use crate::error::{Error, Result, Stage};
 use crate::observe::request_events::RequestEvents;
 use crate::observe::spans::SendSpan;
 use crate::origin_key::OriginRef;
@@ -291,7 +291,7 @@ impl Attempt {
         if matches!(failure, Failure::Unsent) {
             let unsent = connection.take_unsent();
             let broken = Some(lease.broken(CloseReason::PeerClosedIdle, closer));
-            let error = failed(origin, info, 0, failure);
+            let error = failed(origin, info, 0, failure.into_error(Stage::Exchange));
             return AttemptFailure { kind: FailureKind::Unsent, error, unsent, info, broken };
         }
         if died_in_silence(&failure) {
@@ -300,12 +300,13 @@ impl Attempt {
         let broken = Some(lease.broken(CloseReason::ExchangeFailed, closer));
         let error = match &failure {
             Failure::Refused(refused) if refused.refusal == Refusal::HeadTooLarge => {
-                failed(origin, info, traffic.written, failure).with_message(TOO_LARGE)
+                failed(origin, info, traffic.written, Error::failed(Stage::Exchange, failure))
+                    .with_message(TOO_LARGE)
             }
             Failure::Refused(refused) if refused.refusal == Refusal::UnaskedUpgrade => {
-                failed(origin, info, traffic.written, SWITCHED)
+                failed(origin, info, traffic.written, Error::failed(Stage::Exchange, SWITCHED))
             }
-            _ => failed(origin, info, traffic.written, failure),
+            _ => failed(origin, info, traffic.written, failure.into_error(Stage::Exchange)),
         };
         let kind = if cut {
             FailureKind::Cut { written: traffic.written > 0, read: traffic.read > 0 }
@@ -342,13 +343,8 @@ fn died_in_silence(failure: &Failure) -> bool {
     matches!(failure, Failure::Io(error) if error.kind() == ErrorKind::TimedOut)
 }
 
-fn failed(
-    origin: &Origin,
-    info: ConnectionInfo,
-    written: u64,
-    cause: impl Into<BoxError>,
-) -> Error {
-    Error::failed(Stage::Exchange, cause)
+fn failed(origin: &Origin, info: ConnectionInfo, written: u64, error: Error) -> Error {
+    error
         .at(origin.name())
         .on_reused(info.reused())
         .on_attempt(info.attempts)

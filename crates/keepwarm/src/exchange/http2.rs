@@ -431,7 +431,8 @@ pub(super) fn error_of(failure: StreamFailure, stage: Stage) -> Error {
                            that speaks HTTP/2 only",
         ),
         StreamFailure::HeadTooLarge => Error::failed(stage, HEAD_TOO_LARGE),
-        StreamFailure::Cut(cause) | StreamFailure::Body(cause) => Error::failed(stage, cause),
+        StreamFailure::Cut(cause) => Error::failed(stage, cause),
+        StreamFailure::Body(cause) => Error::caused(stage, Kind::RequestBody, cause),
         StreamFailure::Stream(cause) => {
             Error::caused(stage, Kind::StreamError, cause).with_message(words)
         }

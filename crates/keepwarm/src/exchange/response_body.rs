@@ -527,7 +527,7 @@ impl ResponseBody {
                 Poll::Ready(Some(Err(self.fail(error, CloseReason::Abandoned))))
             }
             Some(Err(failure)) => {
-                let error = Error::failed(Stage::Body, failure);
+                let error = failure.into_error(Stage::Body);
                 Poll::Ready(Some(Err(self.fail(error, CloseReason::ExchangeFailed))))
             }
             None => {

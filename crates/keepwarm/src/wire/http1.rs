@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 
 use super::request_writer::{RequestWriter, WriteFailure};
 use super::stream::Stream;
-use crate::error::{BoxError, CLOSED_AT_ONCE};
+use crate::error::{BoxError, CLOSED_AT_ONCE, Error, Kind, Stage};
 
 /// Size of the first read buffer.
 const MIN_READ: usize = 8 << 10;
@@ -65,6 +65,17 @@ pub(crate) enum Failure {
     Body(BoxError),
     /// No byte passed for the time of the stall timeout.
     Stalled,
+}
+
+impl Failure {
+    /// Returns the error of a request that failed so at this stage, without the request's facts.
+    pub(crate) fn into_error(self, stage: Stage) -> Error {
+        match self {
+            Failure::Body(cause) => Error::caused(stage, Kind::RequestBody, cause),
+            Failure::Stalled => Error::stall_timeout(stage),
+            failure => Error::failed(stage, failure),
+        }
+    }
 }
 
 impl From<Failure> for BoxError {

@@ -238,6 +238,7 @@ async fn body_that_fails_within_the_response_is_told() {
     parts.send(Err(io::Error::other("the disk is gone"))).expect("the body is read");
     let error = within("a body", response.bytes()).await.expect_err("half an exchange");
     assert!(!error.is_stream_error() && error.stage() == Stage::Body, "{error:?}");
+    assert!(error.is_request_body(), "{error:?}");
     assert!(error.to_string().contains("the disk is gone"), "{error}");
     assert_eq!(peer.until(RST_STREAM).await.stream, stream);
     let next = get(&client);

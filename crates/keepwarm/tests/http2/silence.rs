@@ -68,6 +68,8 @@ async fn dead_connection_is_left_after_a_ping() {
     let error = failure(stuck).await;
     assert!(began.elapsed() < Duration::from_secs(16), "{:?}", began.elapsed());
     assert_eq!(error.stage(), Stage::Exchange);
+    assert!(error.is_peer_silent() && !error.is_timeout(), "{error}");
+    assert!(error.to_string().contains("not even a ping"), "{error}");
     assert!(error.bytes_written().is_some_and(|written| written > 0), "{error}");
     eventually("the close", || client.stats().total.closed_for(CloseReason::PingTimeout) == 1)
         .await;

@@ -149,7 +149,9 @@ impl http_body::Body for Failing {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         let next = self.0.take().map(|piece| Frame::data(Bytes::from(piece)));
-        Poll::Ready(Some(next.ok_or_else(|| std::io::Error::other("the source ran dry"))))
+        // As the connection fails that a proxy copies from.
+        let kind = std::io::ErrorKind::ConnectionReset;
+        Poll::Ready(Some(next.ok_or_else(|| std::io::Error::new(kind, "the source ran dry"))))
     }
 }
 
@@ -163,6 +165,7 @@ async fn failing_body_fails_the_request() {
     let mut peer = stage.accept().await;
     let error = done(call).await.expect_err("failed");
     assert!(error.to_string().contains("the source ran dry"), "{error}");
+    assert!(error.is_request_body() && !error.is_closed_by_peer(), "{error}");
     assert_eq!(error.stage(), keepwarm::Stage::Exchange);
     peer.ended().await;
     let stats = only(&client);

@@ -272,6 +272,7 @@ async fn unread_upload_ends_by_the_user_timeout() {
     let error = done(request).await.expect_err("unread");
     let kind = error.io_error().map(std::io::Error::kind);
     assert_eq!(kind, Some(std::io::ErrorKind::TimedOut), "{error}");
+    assert!(error.is_peer_silent(), "{error}");
     assert!(error.to_string().contains("tcp_user_timeout"), "{error}");
 }
 

@@ -66,6 +66,7 @@ fn lost_request_fails_by_the_user_timeout() {
         let kind = error.io_error().map(std::io::Error::kind);
         assert_eq!(kind, Some(ErrorKind::TimedOut), "{error}");
         assert!(error.to_string().contains("tcp_user_timeout"), "it names the setting: {error}");
+        assert!(error.is_peer_silent(), "{error}");
         assert!(!error.is_closed_by_peer() && !error.is_timeout(), "{error}");
         assert_eq!(error.on_reused_connection(), Some(true), "{error}");
 

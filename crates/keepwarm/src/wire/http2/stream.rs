@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::{Future as _, poll_fn};
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -43,7 +44,7 @@ pub(crate) enum StreamFailure {
 }
 
 /// Cause of the errors of requests on a connection whose peer has not answered a ping.
-const GONE: &str = "the server answered nothing for 10 s, not even a ping";
+const SILENT: &str = "the server answered nothing for 10 s, not even a ping";
 
 impl StreamFailure {
     fn of(error: h2::Error, http2: &Http2, stream: u32) -> Self {
@@ -56,10 +57,12 @@ impl StreamFailure {
             Some(Reason::HTTP_1_1_REQUIRED) if error.is_reset() && error.is_remote() => {
                 Self::NeedsHttp1
             }
-            _ if http2.heard.is_gone() => Self::Cut(GONE.into()),
+            _ if http2.heard.is_gone() => {
+                Self::Cut(io::Error::new(io::ErrorKind::TimedOut, SILENT).into())
+            }
             _ if error.is_io() => Self::Cut(match error.into_io() {
                 Some(error) => error.into(),
-                None => GONE.into(),
+                None => "the connection ended".into(),
             }),
             _ if error.is_reset() && error.is_library() && http2.heard.is_too_large(stream) => {
                 Self::HeadTooLarge
