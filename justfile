@@ -72,7 +72,7 @@ truth *WORDS:
 
 # How wide the bounds of requests a connection are, for bodies of 0 to 1 MiB both ways and losses up to 5 %; takes root
 widths:
-    KEEPWARM_WIDTHS=1 cargo test -p keepwarm-sockets --test requests bounds -- --nocapture
+    KEEPWARM_WIDTHS=1 cargo test --release -p keepwarm-sockets --test requests bounds -- --nocapture
 
 # How often a finding names a cause of a random mixture, by confidence
 calibrate MIXTURES="200" SEED="1":

@@ -24,7 +24,7 @@ const SIZES: [usize; 5] = [90, 700, 1_300, 30_000, 1 << 20];
 /// Connections of each kind at once, and one after the other.
 const CONNECTIONS: u64 = 2;
 /// For so long those of a kind follow one another in `just widths`, as those of a service do.
-const SPAN: Duration = Duration::from_secs(6);
+const SPAN: Duration = Duration::from_secs(20);
 
 /// Connections that each carry so many requests and answers of these sizes.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +45,8 @@ struct Handshake {
     certificate: usize,
     /// Messages of the client before its first request, each in a segment of its own.
     finished: &'static [usize],
+    /// Finished of the server's, which the client of TLS 1.2 waits for; 0: none.
+    reply: usize,
     /// Tickets of the server, each in a segment of its own.
     tickets: &'static [usize],
     /// The client's close_notify; 0: it says none.
@@ -57,18 +59,34 @@ const HANDSHAKES: [Handshake; 4] = [
         hello: 517,
         certificate: 1_290,
         finished: &[80],
+        reply: 0,
         tickets: &[255, 255],
         farewell: 0,
     },
-    Handshake { hello: 1_730, certificate: 2_400, finished: &[64], tickets: &[200], farewell: 24 },
+    Handshake {
+        hello: 1_730,
+        certificate: 2_400,
+        finished: &[64],
+        reply: 0,
+        tickets: &[200],
+        farewell: 24,
+    },
     Handshake {
         hello: 280,
         certificate: 3_100,
         finished: &[75, 6, 45],
+        reply: 51,
         tickets: &[],
         farewell: 31,
     },
-    Handshake { hello: 790, certificate: 240, finished: &[80], tickets: &[], farewell: 24 },
+    Handshake {
+        hello: 790,
+        certificate: 240,
+        finished: &[80],
+        reply: 0,
+        tickets: &[],
+        farewell: 24,
+    },
 ];
 
 impl Kind {
@@ -105,6 +123,7 @@ impl Kind {
             for size in handshake.finished {
                 client.write_all(&vec![22; *size]).unwrap();
             }
+            client.read_exact(&mut vec![0; handshake.reply]).unwrap();
         }
         let mut tickets = self.handshake.map_or(0, |one| one.tickets.iter().sum::<usize>());
         for _ in 0..self.requests {
@@ -124,6 +143,7 @@ impl Kind {
             server.read_exact(&mut vec![0; handshake.hello]).unwrap();
             server.write_all(&vec![22; handshake.certificate]).unwrap();
             server.read_exact(&mut vec![0; handshake.finished.iter().sum()]).unwrap();
+            server.write_all(&vec![22; handshake.reply]).unwrap();
             for size in handshake.tickets {
                 server.write_all(&vec![22; *size]).unwrap();
             }

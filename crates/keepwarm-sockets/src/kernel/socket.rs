@@ -291,6 +291,8 @@ pub struct TcpInfo {
     pub delivered: Option<u32>,
     /// Segments that the peer reported to have got twice (DSACK, Linux 4.19).
     pub dsack_dups: Option<u32>,
+    /// Segments received before one that should have come first (Linux 5.4).
+    pub received_out_of_order: Option<u32>,
     /// Bytes of data sent, retransmissions included (Linux 4.19).
     pub bytes_sent: Option<u64>,
     /// Bytes of data retransmitted (Linux 4.19).

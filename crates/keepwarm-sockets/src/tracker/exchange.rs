@@ -18,8 +18,10 @@
 //!   of them; as many as segments in either direction, where those are equally many.
 
 use std::cmp::Ordering;
+use std::num::NonZero;
 
-use super::handshakes::{BehindTls, SegmentsOfBoth, Shape, without_handshake};
+use super::handshakes::{BehindTls, Shape, without_handshake};
+use super::learned::{Run, SegmentsOfBoth};
 use crate::kernel::socket::{Side, Socket, TcpInfo};
 
 /// Longest farewell of a protocol that says one before its FIN: an alert of TLS 1.2 with 5 bytes of
@@ -111,18 +113,24 @@ impl Exchange {
         let requests = messages.min(at_most).min(is_sure);
         // The first of the server's segments is its hello.
         // Where an acknowledgement is late, a segment is sent twice, and the receiver counts both.
-        let once = messages.saturating_sub(u32::from(side == Side::Server && messages > 1));
+        let once = messages.max(paired(&asked, &answered));
+        let once = once.saturating_sub(u32::from(side == Side::Server && once > 1));
         let answered_at_most = asked.most.min(and_due(answers));
-        let both = SegmentsOfBoth {
-            asked: (asked.least, asked.most),
-            answered: (answered.least, answered.most),
-            long_requests: false,
+        let run = |one: &Segments| Run {
+            segments: (one.least, one.most),
+            messages: match one.messages() {
+                MessageCount::Short(_) => None,
+                MessageCount::Long(least) => NonZero::new(least),
+            },
         };
-        let is_short = |one: &Segments| matches!(one.messages(), MessageCount::Short(_));
-        let both = SegmentsOfBoth { long_requests: !is_short(&asked), ..both };
+        let both = SegmentsOfBoth {
+            asked: run(&asked),
+            answered: run(&answered),
+            is_due: waiting_ms.is_some(),
+        };
         let behind_tls = BehindTls {
             requests: without_handshake(once, answered_at_most, asked.has_long_hello()),
-            segments: (is_short(&asked) || is_short(&answered)).then_some(both),
+            segments: Some(both),
         };
         // One segment is no handshake, so nothing after it is a farewell of TLS.
         let farewell = if asked.most > 1 { FAREWELL_BYTES } else { 0 };
@@ -234,7 +242,10 @@ impl Segments {
         let of_all = share.div_ceil(u128::from(info.bytes_sent.unwrap_or(1).max(1)));
         let most_twice = (all / 8).max(1);
         let of_all = u32::try_from(of_all).unwrap_or(u32::MAX).min(most_twice);
-        let twice = if all > 0 && again > 0 { of_all.max(1) } else { 0 };
+        // Where segments overtake others, some of those were lost, and some that follow come twice.
+        let overtaken = info.received_out_of_order.unwrap_or(0).min(most_twice);
+        let of_all = of_all.max(overtaken);
+        let twice = if all > 0 && (again > 0 || overtaken > 0) { of_all.max(1) } else { 0 };
         // The kernel keeps the size of the largest that came lately, and 536 at least.
         const OPTIONS: u32 = 40;
         let largest = info.receive_mss.filter(|mss| *mss > 0);
@@ -287,6 +298,19 @@ impl Segments {
         let least = self.least.saturating_sub(u32::try_from(not_whole).unwrap_or(u32::MAX));
         MessageCount::Long(least.max(1))
     }
+}
+
+/// Returns the messages of a client behind a handshake, at least, if there are about as many segments in
+/// both directions, and the server's are short: one for each message. 0 if not.
+fn paired(asked: &Segments, answered: &Segments) -> u32 {
+    /// Segments of a handshake by which one side has more than the other, at most.
+    const HANDSHAKE: u32 = 6;
+    /// Of fewer, some messages may have two.
+    const LEAST: u32 = 2 * HANDSHAKE;
+    let both = asked.least.min(answered.least);
+    let is_short = matches!(answered.messages(), MessageCount::Short(_));
+    let are_as_many = asked.most.abs_diff(answered.most) <= HANDSHAKE;
+    if is_short && are_as_many && both >= LEAST { both } else { 0 }
 }
 
 /// Returns the segments of data that the peer has acknowledged, at least and at most; `None` if not all
@@ -403,6 +427,33 @@ mod tests {
     fn bounds(info: TcpInfo) -> (u32, u32) {
         let one = exchange(Side::Client, info);
         (one.requests, one.at_most)
+    }
+
+    #[test]
+    fn overtaken_segments_may_have_come_twice() {
+        // Three uploads of 1 MB, of which 60 segments came twice: 16 kB of each are no segment of their own.
+        let server = TcpInfo {
+            data_segs_in: Some(3_060),
+            bytes_received: Some(3_000_000),
+            receive_mss: Some(1_000),
+            ..client(6, 0, 600)
+        };
+        let least = |overtaken| {
+            let info = TcpInfo { received_out_of_order: overtaken, ..server };
+            exchange(Side::Server, info).requests
+        };
+        assert_eq!(least(Some(0)), 7, "nothing was lost: six answers, and one is due");
+        assert_eq!(least(Some(100)), 3, "by the answers alone");
+    }
+
+    #[test]
+    fn about_as_many_segments_both_ways_are_messages() {
+        let behind = |out, back| {
+            exchange(Side::Client, client(out, back, u64::from(out) * 900)).behind_tls.requests
+        };
+        assert_eq!(behind(30, 28), (22, 27), "nearly full segments");
+        assert_eq!(behind(30, 15), (2, 14), "each answer may be two");
+        assert_eq!(behind(9, 8), (1, 7), "of few, some may be two");
     }
 
     #[test]

@@ -7,7 +7,8 @@
 
 use std::net::SocketAddr;
 
-use super::newborns::Beginning;
+use super::learned::{Besides, Learned, Range, SegmentsOfBoth};
+use super::messages::Beginning;
 use crate::kernel::keyed_hash::Map;
 use crate::report::destination::Handshake;
 use crate::report::histogram::Histogram;
@@ -55,25 +56,13 @@ impl Shape {
     }
 }
 
-/// Requests of a connection, at least and at most.
-pub(super) type Range = (u32, u32);
-
 /// Reading of a connection as one that began with a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct BehindTls {
     /// Its requests, whatever client and server they are.
     pub(super) requests: Range,
-    /// Its segments, where each message of the client's, or of the server's, takes one.
+    /// Its segments, where they are counted.
     pub(super) segments: Option<SegmentsOfBoth>,
-}
-
-/// Segments with data of a connection, of each side at least and at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct SegmentsOfBoth {
-    pub(super) asked: Range,
-    pub(super) answered: Range,
-    /// The client's messages take several segments, and the server's do not.
-    pub(super) long_requests: bool,
 }
 
 /// Requests of some connections, at least and at most.
@@ -204,13 +193,18 @@ impl Handshakes {
 
     /// Takes a connection that was followed from its first segment to its last: the segments of each side
     /// that held no requests and no answers.
-    pub(super) fn learn(&mut self, behind: &BehindTls, requests: u32) {
-        self.learned.add(behind, requests);
+    pub(super) fn learn(&mut self, besides: Besides) {
+        self.learned.add(besides);
     }
 
     /// Takes what the first messages of a connection have shown.
     pub(super) fn learn_beginning(&mut self, beginning: Beginning) {
         self.learned.add_beginning(beginning);
+    }
+
+    /// Returns whether it is worth a search to follow connections to this service.
+    pub(super) fn is_curious(&self, service: Option<SocketAddr>) -> bool {
+        self.learned.is_curious() && self.handshake(service) != Handshake::None
     }
 
     /// Returns whether further connections may be followed, and counts one.
@@ -286,172 +280,6 @@ impl Handshakes {
     }
 }
 
-/// How the connections of a destination begin and end, as those showed that were followed.
-#[derive(Debug, Clone, Default)]
-struct Learned {
-    /// Of connections that were followed from their first segment to their last.
-    whole: Kinds,
-    /// Of connections of which the first messages were followed.
-    begun: Kinds,
-    /// Connections that began without a handshake.
-    plain: u32,
-    /// Connections that were followed, those that showed nothing included.
-    followed: u32,
-}
-
-/// Kinds of connections behind a handshake.
-#[derive(Debug, Clone, Default)]
-struct Kinds(Vec<Kind>);
-
-/// Segments besides requests and answers: a handshake, tickets, farewells; at least and at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Kind {
-    asked: Range,
-    answered: Range,
-    /// Connections that showed them.
-    count: u32,
-}
-
-impl Kinds {
-    /// Kinds of one destination: where there are more, they are none.
-    const MOST: usize = 16;
-    /// From so many connections on, what they show is taken for all.
-    const ENOUGH: u32 = 3;
-
-    fn count(&self) -> u32 {
-        self.0.iter().map(|kind| kind.count).sum()
-    }
-
-    fn are_sure(&self) -> bool {
-        self.count() >= Kinds::ENOUGH && self.0.len() < Kinds::MOST
-    }
-
-    fn add(&mut self, new: Kind) {
-        let is_it = |kind: &&mut Kind| (kind.asked, kind.answered) == (new.asked, new.answered);
-        if let Some(kind) = self.0.iter_mut().find(is_it) {
-            kind.count += new.count;
-        } else if self.0.len() < Kinds::MOST {
-            self.0.push(new);
-        }
-    }
-
-    fn merge(&mut self, other: &Kinds) {
-        other.0.iter().for_each(|kind| self.add(*kind));
-    }
-
-    /// Returns the least and the most of all kinds.
-    fn bounds(&self, of: fn(&Kind) -> Range) -> Range {
-        self.0.iter().map(of).reduce(union).unwrap_or_default()
-    }
-}
-
-impl Learned {
-    /// Connections to learn from.
-    const MOST: u32 = 12;
-    /// Connections that are followed to find them.
-    const MOST_FOLLOWED: u32 = 512;
-    /// From so many on, they are taken for those too of which one side's segments alone are of their kind.
-    const MANY: u32 = 8;
-
-    fn is_sure(&self) -> bool {
-        self.plain == 0 && (self.whole.are_sure() || self.begun.are_sure())
-    }
-
-    fn is_plain(&self) -> bool {
-        self.plain >= Kinds::ENOUGH && self.whole.0.is_empty() && self.begun.0.is_empty()
-    }
-
-    fn may_follow(&mut self) -> bool {
-        let enough = self.whole.count().max(self.plain) >= Learned::MOST;
-        let may = self.followed < Learned::MOST_FOLLOWED && !enough;
-        self.followed += u32::from(may);
-        may
-    }
-
-    fn add(&mut self, behind: &BehindTls, requests: u32) {
-        let Some(segments) = behind.segments.filter(|both| !both.long_requests) else { return };
-        let besides = |(least, most): Range| least.checked_sub(requests).filter(|_| least == most);
-        let both = besides(segments.asked).zip(besides(segments.answered));
-        if let Some((asked, answered)) = both {
-            self.whole.add(Kind {
-                asked: (asked, asked),
-                answered: (answered, answered),
-                count: 1,
-            });
-        }
-    }
-
-    fn add_beginning(&mut self, beginning: Beginning) {
-        /// Farewells of a client (Java says two), and of a server.
-        const FAREWELLS: [u32; 2] = [2, 1];
-        match beginning {
-            Beginning::Plain => self.plain = self.plain.saturating_add(1),
-            Beginning::Tls { asked, answered } => self.begun.add(Kind {
-                asked: (asked, asked + FAREWELLS[0]),
-                answered: (answered, answered + FAREWELLS[1]),
-                count: 1,
-            }),
-        }
-    }
-
-    fn merge(&mut self, other: &Learned) {
-        self.followed = self.followed.saturating_add(other.followed);
-        self.plain = self.plain.saturating_add(other.plain);
-        self.whole.merge(&other.whole);
-        self.begun.merge(&other.begun);
-    }
-
-    /// Returns the requests of a connection. They are exact where the segments of both sides, less those of
-    /// one kind of connections, leave as many requests as answers.
-    fn requests(&self, behind: &BehindTls) -> Range {
-        let both = match behind.segments {
-            Some(both) if self.is_sure() => both,
-            _ => return behind.requests,
-        };
-        let kinds = if self.whole.are_sure() { &self.whole } else { &self.begun };
-        let within = |(least, most): Range| {
-            let (least, most) = (least.max(behind.requests.0), most.min(behind.requests.1));
-            if least <= most { (least, most) } else { behind.requests }
-        };
-        let (of_client, of_server) =
-            (kinds.bounds(|kind| kind.asked), kinds.bounds(|kind| kind.answered));
-        if both.long_requests {
-            // An answer takes a segment, or two.
-            let Some((least, most)) = less(both.answered, of_server) else {
-                return behind.requests;
-            };
-            return within((least.div_ceil(2), most));
-        }
-        let agreed = kinds.0.iter().filter_map(|kind| {
-            let (requests, answers) =
-                (less(both.asked, kind.asked)?, less(both.answered, kind.answered)?);
-            let both = (requests.0.max(answers.0), requests.1.min(answers.1));
-            (both.0 <= both.1).then_some(both)
-        });
-        if let Some(requests) = agreed.reduce(union) {
-            return within(requests);
-        }
-        // Of another kind than those that were followed, unless its answers are longer than a segment.
-        let are_long =
-            both.answered.0.saturating_sub(of_server.1) > both.asked.1.saturating_sub(of_client.0);
-        let Some((least, most)) = less(both.asked, of_client).filter(|_| are_long) else {
-            return behind.requests;
-        };
-        // One more or less, for nothing else agrees.
-        let about = (least.saturating_sub(1), most.saturating_add(1));
-        if kinds.count() < Learned::MANY { behind.requests } else { within(about) }
-    }
-}
-
-fn union(one: Range, other: Range) -> Range {
-    (one.0.min(other.0), one.1.max(other.1))
-}
-
-/// Returns what is left of some segments; `None` if that is less than nothing.
-fn less((least, most): Range, besides: Range) -> Option<Range> {
-    Some((least.saturating_sub(besides.1), most.checked_sub(besides.0)?))
-}
-
 /// Segments of a client that are no requests, at most: hello, key exchange, ChangeCipherSpec and
 /// Finished of TLS 1.2, where each is written by itself, and close_notify.
 const NO_REQUESTS: u32 = 5;
@@ -472,6 +300,9 @@ pub(super) fn without_handshake(messages: u32, at_most: u32, has_long_hello: boo
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZero;
+
+    use super::super::learned::Run;
     use super::*;
 
     #[test]
@@ -543,23 +374,40 @@ mod tests {
 
     /// A connection of so many segments each way, and the requests that it has by itself.
     fn segments(asked: u32, answered: u32) -> BehindTls {
-        let both = SegmentsOfBoth {
-            asked: (asked, asked),
-            answered: (answered, answered),
-            long_requests: false,
-        };
+        let [asked_run, answered] = [asked, answered].map(|one| Run::short(one, one));
+        let both = SegmentsOfBoth { asked: asked_run, answered, is_due: false };
         BehindTls { requests: without_handshake(asked, asked, true), segments: Some(both) }
     }
 
-    /// Returns the requests that are told of one connection, after so many of one request each were followed.
+    fn exactly(asked: u32, answered: u32) -> Besides {
+        Besides { asked: (asked, asked), answered: (answered, answered) }
+    }
+
+    /// Returns the requests that are told of one connection, after so many were followed to their end.
     fn told(followed: u32, one: BehindTls) -> Range {
         let mut all = Handshakes::default();
-        // Hello, Finished, request and farewell; certificate, a ticket and an answer.
-        (0..followed).for_each(|_| all.learn(&segments(4, 3), 1));
+        // Hello, Finished and farewell; certificate and a ticket.
+        (0..followed).for_each(|_| all.learn(exactly(3, 2)));
+        told_by(&mut all, one)
+    }
+
+    fn told_by(all: &mut Handshakes, one: BehindTls) -> Range {
         all.take(POSSIBLE, (one.requests.1, one.requests.1), one, false, None);
         let handshake = all.handshake(Some(SocketAddr::from(([10, 0, 0, 1], 443))));
-        let told = all.told(handshake, &all).all;
+        let told = all.told(handshake, all).all;
         (told.least.max().unwrap(), told.most.max().unwrap())
+    }
+
+    /// The same, with messages of several segments: at least so many of the client's, and of the server's.
+    fn long(one: BehindTls, asked: Option<u32>, answered: Option<u32>) -> BehindTls {
+        let both = one.segments.unwrap();
+        let both = SegmentsOfBoth {
+            asked: Run { messages: asked.and_then(NonZero::new), ..both.asked },
+            answered: Run { messages: answered.and_then(NonZero::new), ..both.answered },
+            ..both
+        };
+        let requests = (1, one.requests.1);
+        BehindTls { requests, segments: Some(both) }
     }
 
     #[test]
@@ -574,14 +422,16 @@ mod tests {
             (7, 12),
             "another kind: requests of two segments each"
         );
-        assert_eq!(told(3, segments(8, 90)), (2, 7), "long answers");
-        assert_eq!(told(8, segments(8, 90)), (4, 6), "long answers, and many were followed");
-        let long = SegmentsOfBoth { long_requests: true, ..segments(90, 7).segments.unwrap() };
-        let long = BehindTls { segments: Some(long), ..segments(90, 90) };
-        assert_eq!(told(3, long), (84, 89), "such requests cannot be: nothing is changed");
-        let long = BehindTls { requests: (1, 89), ..long };
-        assert_eq!(told(3, long), (3, 5), "long requests, and answers of one segment or two");
-        let lossy = SegmentsOfBoth { asked: (8, 9), answered: (7, 7), long_requests: false };
+        let answers = long(segments(8, 90), None, Some(1));
+        assert_eq!(told(3, answers), (1, 7), "long answers");
+        assert_eq!(told(8, answers), (4, 6), "long answers, and many were followed");
+        let requests = long(segments(90, 7), Some(1), None);
+        assert_eq!(told(8, requests), (2, 6), "long requests, and answers of one segment or two");
+        let in_flight = SegmentsOfBoth { is_due: true, ..requests.segments.unwrap() };
+        let in_flight = BehindTls { segments: Some(in_flight), ..requests };
+        assert_eq!(told(8, in_flight), (2, 7), "an answer is due");
+        assert_eq!(told(8, segments(2, 1)), (0, 1), "none of them: no more than a handshake");
+        let lossy = SegmentsOfBoth { asked: Run::short(8, 9), ..segments(9, 7).segments.unwrap() };
         let lossy = BehindTls { segments: Some(lossy), ..segments(9, 7) };
         assert_eq!(told(3, lossy), (5, 5), "as many answers came");
     }
@@ -592,16 +442,18 @@ mod tests {
         let one = segments(9, 7);
         all.take(POSSIBLE, (9, 9), one, false, None);
         let service = Some(SocketAddr::from(([10, 0, 0, 1], 8_080)));
-        (0..3).for_each(|_| all.learn_beginning(Beginning::Tls { asked: 2, answered: 2 }));
+        (0..3).for_each(|_| all.learn_beginning(Beginning::Tls(exactly(2, 2))));
         assert_eq!(all.handshake(service), Handshake::Tls);
         let told = all.told(Handshake::Tls, &all).all;
         // Up to two farewells of the client's, and one of the server's.
         assert_eq!((told.least.max(), told.most.max()), (Some(5), Some(5)));
+        let answers = long(segments(9, 90), None, Some(1));
+        assert_eq!(told_by(&mut all.clone(), answers).1, 7, "long answers, and no farewell");
         let mut plain = Handshakes::default();
         plain.take(POSSIBLE, (9, 9), one, false, None);
         (0..3).for_each(|_| plain.learn_beginning(Beginning::Plain));
         assert_eq!(plain.handshake(service), Handshake::None);
-        plain.learn_beginning(Beginning::Tls { asked: 2, answered: 2 });
+        plain.learn_beginning(Beginning::Tls(exactly(2, 2)));
         assert_eq!(plain.handshake(service), Handshake::Possible, "both are spoken");
     }
 
@@ -611,7 +463,7 @@ mod tests {
         let service = Some(SocketAddr::from(([10, 0, 0, 1], 8_080)));
         all.take(POSSIBLE, (4, 4), segments(4, 3), false, None);
         assert_eq!(all.handshake(service), Handshake::Possible);
-        (0..3).for_each(|_| all.learn(&segments(4, 3), 1));
+        (0..3).for_each(|_| all.learn(exactly(3, 2)));
         assert_eq!(all.handshake(service), Handshake::Tls);
     }
 

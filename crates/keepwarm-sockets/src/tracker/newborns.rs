@@ -19,6 +19,8 @@ use std::time::Duration;
 
 use super::Tracker;
 use super::destinations::DestinationId;
+use super::learned::Besides;
+use super::messages::{Beginning, Message, behind_handshake};
 use crate::kernel::keyed_hash::Map;
 use crate::kernel::socket::{Side, Socket, State, TcpInfo};
 use crate::kernel::wire::diag::SocketLookup;
@@ -26,18 +28,14 @@ use crate::kernel::wire::diag::SocketLookup;
 /// Messages beyond which a connection is not followed to its end.
 const MAX_MESSAGES: usize = 64;
 
+/// Longer round trips are those of a path that is full, or of a peer that hangs.
+const LONGEST_TRIP: Duration = Duration::from_millis(250);
+
 /// Segments and bytes of data, by the client and by the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Counts {
     asked: Message,
     answered: Message,
-}
-
-/// Segments and bytes that one side sent before the other sent again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Message {
-    segments: u32,
-    bytes: u64,
 }
 
 impl Counts {
@@ -60,15 +58,6 @@ impl Counts {
     }
 }
 
-impl Message {
-    fn since(self, earlier: Message) -> Option<Message> {
-        Some(Message {
-            segments: self.segments.checked_sub(earlier.segments)?,
-            bytes: self.bytes.checked_sub(earlier.bytes)?,
-        })
-    }
-}
-
 /// A young connection that is followed by the socket on this host.
 #[derive(Debug)]
 pub(crate) struct Newborn {
@@ -81,8 +70,9 @@ pub(crate) struct Newborn {
     /// By the client and by the server in turn; the client's first.
     messages: Vec<Message>,
     last: Counts,
-    /// When the lookup before was asked for.
+    /// When the lookup before was asked for, and the first that found counts.
     since: Duration,
+    met_at: Duration,
     was_found: bool,
     /// Least round trip, in microseconds.
     round_trip: Option<Duration>,
@@ -113,6 +103,7 @@ impl Newborn {
             messages: Vec::new(),
             last: Counts::default(),
             since: Duration::ZERO,
+            met_at: Duration::MAX,
             was_found: false,
             round_trip: None,
             state: Following::Unmet,
@@ -140,7 +131,7 @@ impl Newborn {
 
     /// Takes the socket that a lookup has found. Returns whether it is this one.
     pub(crate) fn handle_found(&mut self, row: &Socket, asked_at: Duration, now: Duration) -> bool {
-        let is_it = row.local == self.lookup.local && row.remote == self.lookup.remote;
+        let is_it = self.is_of(row);
         if !is_it || !self.is_followed() {
             return is_it;
         }
@@ -162,15 +153,21 @@ impl Newborn {
             _ => self.step(counts, now.saturating_sub(self.since)),
         }
         self.since = asked_at;
+        self.met_at = self.met_at.min(asked_at);
         if self.state == Following::Open && row.state != State::Established {
             self.state = Following::Closing;
         }
         true
     }
 
-    /// Takes the end of a round of lookups.
-    pub(crate) fn end_round(&mut self) {
-        if !std::mem::take(&mut self.was_found) {
+    /// Takes the end of a round of lookups that was asked for at this time.
+    pub(crate) fn end_round(&mut self, asked_at: Duration) {
+        /// A connection is followed for this time, and for so many round trips: its first messages take
+        /// four, and a few requests as many.
+        const FOLLOWED_FOR: (Duration, u32) = (Duration::from_millis(150), 8);
+        let trips = self.round_trip.unwrap_or_default().min(LONGEST_TRIP) * FOLLOWED_FOR.1;
+        let is_late = asked_at.saturating_sub(self.met_at) > FOLLOWED_FOR.0 + trips;
+        if !std::mem::take(&mut self.was_found) || is_late {
             self.state = Following::Lost;
         }
     }
@@ -248,8 +245,13 @@ impl Newborn {
         if self.state != Following::Closing {
             return None;
         }
-        let requests = requests_behind_handshake(&self.messages)?;
-        Some(Shown { cookie: self.cookie, asked: self.last.asked.segments, requests })
+        let (_, besides) = behind_handshake(&self.messages)?;
+        Some(Shown { cookie: self.cookie, asked: self.last.asked.segments, besides })
+    }
+
+    /// Returns whether this is the socket of a row.
+    pub(super) fn is_of(&self, row: &Socket) -> bool {
+        row.local == self.lookup.local && row.remote == self.lookup.remote
     }
 }
 
@@ -259,164 +261,14 @@ pub(super) struct Shown {
     pub(super) cookie: u64,
     /// Segments with data from the client.
     pub(super) asked: u32,
-    /// Requests among them, behind a handshake of TLS.
-    pub(super) requests: u32,
-}
-
-/// Kind of a connection's beginning, by its first messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Beginning {
-    /// It began with a request.
-    Plain,
-    /// It began with a handshake of TLS. Segments of each side that hold no requests and no answers, those of
-    /// farewells not counted.
-    Tls { asked: u32, answered: u32 },
-}
-
-impl Beginning {
-    fn of(messages: &[Message], is_over: bool) -> Option<Beginning> {
-        /// No hello is as long, and no certificate with all that is above it.
-        const MOST_HELLO: u64 = 8_000;
-        const MOST_FLIGHT: u64 = 20_000;
-        let [hello, flight, rest @ ..] = messages else { return None };
-        if hello.bytes > MOST_HELLO || (flight.bytes > MOST_FLIGHT && hello.segments > 0) {
-            return Some(Beginning::Plain);
-        }
-        let [second, answer, third, more @ ..] = rest else { return None };
-        if more.is_empty() && !is_over {
-            return None;
-        }
-        if hello.bytes == second.bytes && second.bytes == third.bytes {
-            return Some(Beginning::Plain);
-        }
-        if hello.bytes < HELLO || flight.bytes < FLIGHT || third.bytes < LEAST_REQUEST {
-            return None;
-        }
-        let (asked, answered) =
-            (hello.segments + second.segments, flight.segments + answer.segments);
-        match Second::of(second.bytes, Some(answer.bytes), Some(third.bytes), false) {
-            Second::Handshake => Some(Beginning::Tls { asked, answered }),
-            Second::WithRequest { is_certain: true } => {
-                Some(Beginning::Tls { asked: asked - 1, answered: answered - 1 })
-            }
-            Second::WithRequest { .. } | Second::Unknown => None,
-        }
-    }
-}
-
-/// Bytes of a hello, at least (RFC 8446, section 4.1.2: random, suites, extensions that no client lacks).
-const HELLO: u64 = 150;
-/// Bytes of a server's first flight, at least. A HelloRetryRequest is shorter, and a second hello follows it.
-const FLIGHT: u64 = 150;
-/// Shortest request, in a record of TLS 1.3: `GET / HTTP/1.0` and an empty line. Farewells are shorter.
-const LEAST_REQUEST: u64 = 40;
-
-/// Returns the requests of a whole connection, if its messages are those of HTTP/1.1 behind a handshake of
-/// TLS for certain.
-fn requests_behind_handshake(messages: &[Message]) -> Option<u32> {
-    /// OpenSSL pads its hello to this length, for the sake of servers that hang at shorter ones.
-    const PADDED_HELLO: u64 = 517;
-    /// Segments of a ChangeCipherSpec, a Finished, and a request written in two parts, each by itself.
-    const MOST_SECOND: u32 = 4;
-    let [hello, flight, second, rest @ ..] = messages else { return None };
-    if hello.bytes < HELLO || flight.bytes < FLIGHT {
-        return None;
-    }
-    let later: Vec<Message> = rest.iter().skip(1).step_by(2).copied().collect();
-    let (farewell, asked) = match later.split_last() {
-        Some((last, asked)) if last.bytes < LEAST_REQUEST => (true, asked),
-        _ => (false, later.as_slice()),
-    };
-    // A short message in the middle is a frame of another protocol. Of several that are not as long as each
-    // other one may be a part of a request: the server's tickets came between.
-    let first = asked.first().copied();
-    let is_like_first = |one: &Message| {
-        one.segments == 1 && one.bytes >= LEAST_REQUEST && first.is_some_and(|first| first == *one)
-    };
-    if second.segments > MOST_SECOND || !asked.iter().all(is_like_first) {
-        return None;
-    }
-    let more = u32::try_from(asked.len()).ok()?;
-    let answer = rest.first().map(|answer| answer.bytes);
-    let is_of_13 = farewell && later.last().is_some_and(|last| last.bytes == CLOSE_NOTIFY_13);
-    match Second::of(second.bytes, answer, first.map(|first| first.bytes), is_of_13) {
-        Second::Handshake => (more > 0).then_some(more),
-        // The first request is behind the Finished. Another one of the same length, a farewell or the hello
-        // of OpenSSL show that it is no plain request.
-        Second::WithRequest { is_certain } => {
-            let is_tls = is_certain || farewell || hello.bytes == PADDED_HELLO;
-            let is_alone = is_certain || more == 0;
-            let is_other = hello.bytes != second.bytes && answer.is_some();
-            (is_tls && is_alone && is_other).then_some(more + 1)
-        }
-        Second::Unknown => None,
-    }
-}
-
-/// The second message of the client's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Second {
-    /// The rest of the handshake.
-    Handshake,
-    /// The Finished of TLS 1.3 with the first request behind it.
-    WithRequest {
-        /// The next request shows it.
-        is_certain: bool,
-    },
-    Unknown,
-}
-
-/// Bytes of a ChangeCipherSpec.
-const CHANGE_CIPHER_SPEC: u64 = 6;
-/// Bytes of a Finished of TLS 1.3, with SHA-256 and SHA-384.
-const FINISHED_13: [u64; 2] = [58, 74];
-/// Bytes of a Finished of TLS 1.2: with GCM, ChaCha20, and with CBC and each MAC, before encryption or after.
-const FINISHED_12: [u64; 7] = [45, 37, 69, 85, 101, 73, 101];
-/// Bytes of a ClientKeyExchange: X25519, P-256, P-384, P-521, RSA or DHE of 2,048, 3,072 and 4,096 bits, and
-/// DHE of 1,024.
-const KEY_EXCHANGES: [u64; 8] = [42, 75, 107, 143, 267, 395, 523, 139];
-/// Bytes of a close_notify of TLS 1.3; no cipher of TLS 1.2 has the same.
-const CLOSE_NOTIFY_13: u64 = 24;
-/// Bytes of a request, at least, of all but a few clients.
-const MOST_REQUESTS: u64 = 100;
-/// From here on it may have a client's certificate, up to the longest chain of them that is usual.
-const CERTIFICATE: std::ops::Range<u64> = 600..8_000;
-
-impl Second {
-    /// Reads it by its length; `answer`: what the server sent then, `next`: what the client sent next.
-    fn of(bytes: u64, answer: Option<u64>, next: Option<u64>, is_of_13: bool) -> Second {
-        let finished = |bytes: u64| {
-            FINISHED_13.iter().any(|one| bytes == *one || bytes == *one + CHANGE_CIPHER_SPEC)
-        };
-        if finished(bytes) {
-            return Second::Handshake;
-        }
-        let is_of_12 = KEY_EXCHANGES.iter().any(|key| {
-            FINISHED_12.iter().any(|finished| key + CHANGE_CIPHER_SPEC + finished == bytes)
-        });
-        let follows_finished = next.is_some_and(|next| bytes > next && finished(bytes - next));
-        if is_of_12 && !is_of_13 {
-            // The server's Finished alone answers it, where there is no ticket: shorter than any answer. The
-            // Finished of TLS 1.3 and a request are as long only if that is shorter than most.
-            let is_finished =
-                |answer: u64| FINISHED_12.iter().any(|one| one + CHANGE_CIPHER_SPEC == answer);
-            let is_handshake = answer.is_some_and(is_finished)
-                || next.is_some_and(|next| !follows_finished && next >= MOST_REQUESTS);
-            return if is_handshake { Second::Handshake } else { Second::Unknown };
-        }
-        if follows_finished {
-            return Second::WithRequest { is_certain: true };
-        }
-        if CERTIFICATE.contains(&bytes) {
-            return Second::Unknown;
-        }
-        Second::WithRequest { is_certain: false }
-    }
+    pub(super) besides: Besides,
 }
 
 /// Young connections that the last dump met, and what followed ones have shown.
 #[derive(Debug, Default)]
 pub(super) struct Newborns {
+    /// A connection has closed to a service of which more can be learned.
+    pub(super) is_wanted: bool,
     /// Connections of the dump under way are to be followed.
     is_following: bool,
     met: Vec<Newborn>,
@@ -482,6 +334,27 @@ impl Tracker {
         }
     }
 
+    /// Takes a row of a search for young connections; `followed`: those that were found before.
+    pub(crate) fn handle_young(&mut self, row: &Socket, followed: &[Newborn]) {
+        let is_known = followed.iter().chain(&self.newborns.met).any(|one| one.is_of(row));
+        if row.remote.port() == 0 || is_known || !self.concerns(&row.local, &row.remote) {
+            return;
+        }
+        if let Some((side, _)) =
+            self.side_evidence(row).filter(|(side, _)| may_be_newborn(*side, row))
+        {
+            let service = if side == Side::Client { row.remote } else { row.local };
+            let own = self.destination_id(service, side);
+            self.handle_newborn(own, side, row);
+        }
+    }
+
+    /// Returns whether a connection has closed, since this was asked last, to a service of which more can be
+    /// learned.
+    pub(crate) fn take_wanted(&mut self) -> bool {
+        std::mem::take(&mut self.newborns.is_wanted)
+    }
+
     /// Announces whether young connections of the next dump are to be followed.
     pub(crate) fn expect_newborns(&mut self, is_following: bool) {
         self.newborns.is_following = is_following;
@@ -512,55 +385,8 @@ impl Tracker {
 mod tests {
     use super::*;
 
-    /// Messages by their bytes, each in one segment, the client's first.
-    fn requests(bytes: &[u64]) -> Option<u32> {
-        let messages: Vec<_> =
-            bytes.iter().map(|bytes| Message { segments: 1, bytes: *bytes }).collect();
-        requests_behind_handshake(&messages)
-    }
-
-    #[test]
-    fn messages_show_requests_behind_a_handshake() {
-        assert_eq!(requests(&[517, 1_290, 80 + 90, 700]), Some(1), "TLS 1.3 of OpenSSL");
-        assert_eq!(requests(&[1_730, 1_290, 64 + 90, 700, 24]), Some(1), "a farewell of TLS 1.3");
-        assert_eq!(
-            requests(&[517, 1_290, 64 + 90, 700]),
-            None,
-            "the length of a handshake of TLS 1.2"
-        );
-        assert_eq!(requests(&[1_730, 1_290, 64 + 99, 700, 99, 700, 99, 650]), Some(3));
-        assert_eq!(requests(&[280, 3_100, 126, 51, 210, 500, 210, 500, 31]), Some(2), "TLS 1.2");
-        assert_eq!(requests(&[280, 3_100, 126, 258, 210, 500]), Some(1), "TLS 1.2 with a ticket");
-        assert_eq!(requests(&[1_730, 1_290, 64, 510, 90, 700]), Some(1), "opened in advance");
-    }
-
-    #[test]
-    fn other_messages_show_nothing() {
-        assert_eq!(requests(&[200, 1_290, 200, 1_290, 200, 1_290]), None, "plain requests");
-        assert_eq!(requests(&[200, 1_290, 300, 700]), None, "two plain requests");
-        assert_eq!(requests(&[517, 99, 523, 1_290, 80 + 90, 700]), None, "HelloRetryRequest");
-        assert_eq!(requests(&[517, 1_290, 80 + 90, 510, 31, 700, 60]), None, "HTTP/2");
-        assert_eq!(requests(&[517, 1_290, 80 + 200, 510, 3_000, 700]), None, "a part of a request");
-        assert_eq!(requests(&[517, 1_290, 126, 258, 62, 500]), None, "TLS 1.2 or 1.3");
-        assert_eq!(requests(&[517, 1_290]), None, "nothing was asked");
-        assert_eq!(requests(&[517, 1_290, 80]), None, "a probe");
-    }
-
-    #[test]
-    fn first_messages_show_a_handshake_or_none() {
-        let of = |bytes: &[u64]| {
-            let messages: Vec<_> =
-                bytes.iter().map(|bytes| Message { segments: 1, bytes: *bytes }).collect();
-            Beginning::of(&messages, false)
-        };
-        let tls = |asked, answered| Some(Beginning::Tls { asked, answered });
-        assert_eq!(of(&[30_000, 90]), Some(Beginning::Plain), "no hello is as long");
-        assert_eq!(of(&[517, 30_000]), Some(Beginning::Plain), "no certificate is as long");
-        assert_eq!(of(&[517, 700, 517, 900, 517, 700]), Some(Beginning::Plain), "all are alike");
-        assert_eq!(of(&[517, 700, 517, 900, 517]), None, "the third may go on");
-        assert_eq!(of(&[1_730, 1_290, 64 + 99, 1_210, 99, 700]), tls(1, 1), "in two segments");
-        assert_eq!(of(&[1_730, 1_290, 64, 510, 99, 700]), tls(2, 2), "opened in advance");
-        assert_eq!(of(&[1_730, 1_290, 300, 510, 99, 700]), None, "requests of any length");
+    fn exactly(asked: u32, answered: u32) -> Besides {
+        Besides { asked: (asked, asked), answered: (answered, answered) }
     }
 
     fn row(side: Side, state: State, asked: Message, answered: Message) -> Socket {
@@ -584,15 +410,15 @@ mod tests {
     const ANSWERED: Message = Message { segments: 4, bytes: 1_290 + 510 + 700 };
 
     /// Follows a client's socket through these states, a lookup each so many milliseconds.
-    fn follow(every_ms: u64, states: &[(State, Message, Message)]) -> Option<u32> {
+    fn follow(every_ms: u64, states: &[(State, Message, Message)]) -> Option<Besides> {
         let first = row(Side::Client, State::Established, NONE, NONE);
         let mut newborn = Newborn::new(&first, DestinationId::default(), Side::Client);
         for ((state, asked, answered), number) in states.iter().zip(1..) {
             let at = Duration::from_millis(number * every_ms);
             newborn.handle_found(&row(Side::Client, *state, *asked, *answered), at, at);
-            newborn.end_round();
+            newborn.end_round(at);
         }
-        newborn.shown().map(|shown| shown.requests)
+        newborn.shown().map(|shown| shown.besides)
     }
 
     #[test]
@@ -604,7 +430,7 @@ mod tests {
             (open, ASKED, ANSWERED),
             (State::FinWait1, ASKED, ANSWERED),
         ];
-        assert_eq!(follow(3, &all), Some(1));
+        assert_eq!(follow(3, &all), Some(exactly(2, 3)), "one request, one answer");
         assert_eq!(follow(5, &all), None, "in half a round trip a turn may be hidden");
         assert_eq!(follow(3, &all[1..]), None, "its hello was not met alone");
         assert_eq!(follow(3, &all[..3]), None, "it has not ended");
@@ -615,7 +441,7 @@ mod tests {
         let first = row(Side::Client, State::Established, NONE, NONE);
         let mut newborn = Newborn::new(&first, DestinationId::default(), Side::Client);
         assert!(newborn.is_followed());
-        newborn.end_round();
+        newborn.end_round(Duration::ZERO);
         assert!(!newborn.is_followed());
         assert_eq!(newborn.shown(), None);
     }

@@ -9,7 +9,8 @@ use super::addresses::{AddressNumber, HostAddresses};
 use super::classify::AT_ONCE_MS;
 use super::destinations::DestinationId;
 use super::exchange::Exchange;
-use super::handshakes::{BehindTls, SegmentsOfBoth, Shape, without_handshake};
+use super::handshakes::{BehindTls, Shape, without_handshake};
+use super::learned::{Run, SegmentsOfBoth};
 use super::totals::OpenRequests;
 use crate::kernel::keyed_hash::CookieTable;
 use crate::kernel::proc::owners::ProcessKey;
@@ -122,9 +123,9 @@ impl OpenSocket {
         let plain = self.requests_so_far().zip(self.at_most_so_far());
         let (messages, at_most) = plain.unwrap_or_default();
         let both = SegmentsOfBoth {
-            asked: (messages, at_most),
-            answered: (self.answers, self.answers),
-            long_requests: false,
+            asked: Run::short(messages, at_most),
+            answered: Run::short(self.answers, self.answers),
+            is_due: self.waits(),
         };
         OpenRequests {
             plain,

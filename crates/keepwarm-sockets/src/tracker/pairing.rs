@@ -415,9 +415,11 @@ impl Tracker {
         let destination = known.unwrap_or_else(|| self.destination_id(service, side));
         self.note_side(destination, &dead.event);
         if let Some(shown) = self.newborns.take(dead.event.cookie, asked_segments(&close)) {
-            self.destinations.get_mut(destination).learn(&close.behind_tls, shown.requests);
+            self.destinations.get_mut(destination).learn(shown.besides);
         }
-        let counted = self.destinations.get_mut(destination).count(&close);
+        let totals = self.destinations.get_mut(destination);
+        let counted = totals.count(&close);
+        self.newborns.is_wanted |= close.shape.is_possible() && totals.is_curious();
         let traced = self.count_traced(destination, dead, close.kind, &counted);
         let seen = dead.open.and_then(|open| open.process());
         let totals = self.destinations.get_mut(destination);
@@ -549,7 +551,7 @@ impl Tracker {
 
 /// Returns the segments of the client's on a connection.
 fn asked_segments(close: &Close) -> u32 {
-    close.behind_tls.segments.map_or(0, |segments| segments.asked.1)
+    close.behind_tls.segments.map_or(0, |both| both.asked.segments.1)
 }
 
 /// Returns the side that began a close, if one did.

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use super::dead::CutAnswer;
 use super::destinations::Key;
-use super::handshakes::{BehindTls, Handshakes, Range, Shape};
-use super::newborns::Beginning;
+use super::handshakes::{BehindTls, Handshakes, Shape};
+use super::learned::{Besides, Range};
+use super::messages::Beginning;
 use super::removed_time_waits::Bounds;
 use crate::kernel::proc::owners::{Owner, OwnerEvidence, ProcessKey, Sightings};
 use crate::kernel::socket::{Side, Socket, State, TIME_WAIT_MS};
@@ -463,13 +464,18 @@ impl Totals {
     }
 
     /// Takes a connection that was followed to its end: see [`Handshakes::learn`].
-    pub(super) fn learn(&mut self, behind: &BehindTls, requests: u32) {
-        self.handshakes.learn(behind, requests);
+    pub(super) fn learn(&mut self, besides: Besides) {
+        self.handshakes.learn(besides);
     }
 
     /// Takes what the first messages of a connection that is followed have shown.
     pub(super) fn learn_beginning(&mut self, beginning: Beginning) {
         self.handshakes.learn_beginning(beginning);
+    }
+
+    /// Returns whether it is worth a search to follow connections to this service.
+    pub(super) fn is_curious(&self) -> bool {
+        self.handshakes.is_curious(self.sums.service)
     }
 
     /// Returns whether a young connection may be followed, and counts it.

@@ -10,6 +10,7 @@
 //! ```
 
 mod fences;
+mod following;
 pub(crate) mod host;
 pub(crate) mod namespaces;
 pub(crate) mod owners;

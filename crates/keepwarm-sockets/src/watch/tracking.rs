@@ -19,9 +19,9 @@ use crate::report::host::{HostReport, Scope};
 use crate::report::namespace::NetworkNamespace;
 use crate::tracker::Tracker;
 use crate::tracker::death_time::DeathTime;
-use crate::tracker::newborns::Newborn;
 use crate::tracker::window::Window;
 use crate::watch::fences::Fences;
+use crate::watch::following::Following;
 use crate::watch::owners::Owners;
 use crate::watch::refused_time_waits::RefusedTimeWaits;
 use crate::watch::schedule::{Due, Schedule, Unfinished, Wake};
@@ -46,17 +46,6 @@ const FENCE_AT_MOST: Duration = Duration::from_secs(20);
 const LAST_FENCE: Duration = Duration::from_secs(1);
 /// From this lateness on, the watch was short of processor time.
 const STARVED: Duration = Duration::from_millis(500);
-
-/// Young connections that are followed at once, after one lookup of each that a dump has met.
-const MAX_FOLLOWED: usize = 24;
-/// For so long after a dump: several round trips, and less than what the search for TIME_WAITs may wait.
-const FOLLOW: Duration = Duration::from_millis(150);
-/// Between two lookups, at least and at most.
-const FOLLOW_EVERY: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(4));
-/// Lookups in a round trip: in half of one, the order of what was sent is known.
-const LOOKUPS_EACH_TRIP: u32 = 4;
-/// Following takes at most one part in this many of a core.
-const FOLLOW_SHARE: u32 = 50;
 
 /// State of the tracking thread.
 ///
@@ -84,10 +73,7 @@ pub(super) struct Tracking {
     /// Longest time by which this thread woke up later than it meant to.
     late: Duration,
     lookups: Vec<SocketLookup>,
-    /// Young connections that are followed.
-    newborns: Vec<Newborn>,
-    /// No connection is followed before.
-    follow_after: Duration,
+    following: Following,
     /// Watches that share the machine's time with this one, itself included.
     watches: Arc<AtomicU32>,
     /// The network namespace, where several are watched.
@@ -135,8 +121,7 @@ impl Tracking {
             burst: Burst::default(),
             late: Duration::ZERO,
             lookups: Vec::new(),
-            newborns: Vec::new(),
-            follow_after: Duration::ZERO,
+            following: Following::default(),
             watches: Arc::new(AtomicU32::new(1)),
             namespace: None,
         }
@@ -196,13 +181,17 @@ impl Tracking {
             }
             self.schedule.handle_watches(self.watches.load(Ordering::Relaxed));
             let wait = self.schedule.wait(self.shared.now(), self.unfinished());
-            let has_news = self.receive(wait.until, wait.wake)?;
+            let follow_at = self.following.next_due().unwrap_or(Duration::MAX);
+            let has_news = self.receive(wait.until.min(follow_at), wait.wake)?;
             if self.command.is_some() {
                 continue;
             }
             let now = self.shared.now();
             if let Some(due) = self.schedule.take_due(now, self.unfinished()) {
                 self.act(due, now)?;
+            } else if now >= follow_at {
+                self.follow()?;
+                continue;
             } else if !(has_news && self.schedule.is_of_many()) {
                 // A watch of one namespace acts often enough.
                 continue;
@@ -290,17 +279,19 @@ impl Tracking {
         // Counters first: a socket that changes during the dump is dumped again.
         let counters = self.counters.read_connections();
         let may_follow = !self.schedule.is_of_many() && self.schedule.looks_up();
-        self.tracker.expect_newborns(may_follow && self.shared.now() >= self.follow_after);
+        let now = self.shared.now();
+        self.tracker.expect_newborns(may_follow && self.following.may_meet(now));
+        if self.tracker.take_wanted() && may_follow {
+            self.following.search(now);
+        }
         let cost = self.begin_dump(false, counters)?;
-        self.meet_newborns()?;
+        let Tracking { following, dumper, tracker, shared, .. } = self;
+        let met = following.meet(dumper, tracker, shared);
+        self.check_lookups(met)?;
         let is_found = self.owners.find(&mut self.tracker);
-        let delivered_at = self.shared.now() + self.delivery();
-        self.follow(delivered_at)?;
-        self.pause(delivered_at.saturating_sub(self.shared.now()))?;
+        self.follow_until(self.shared.now() + self.delivery())?;
         let extended = self.end_dump(cost);
         self.count_doubted(&extended);
-        self.follow(self.shared.now() + FOLLOW)?;
-        self.newborns.clear();
         if is_found {
             // An owner that was found shows from the next dump on, on a quiet host too.
             self.schedule.require_dump();
@@ -374,55 +365,31 @@ impl Tracking {
         if self.schedule.is_of_many() { MAX_DELAY_OF_MANY } else { MAX_DELAY }
     }
 
-    // ---- young connections ------------------------------------------------------------------
-
-    /// Looks the young connections up that the dump has met, and keeps those that are young indeed.
-    fn meet_newborns(&mut self) -> Result<(), Error> {
-        self.newborns = self.tracker.take_newborns();
-        self.look_up_newborns()?;
-        self.newborns.truncate(MAX_FOLLOWED);
-        Ok(())
-    }
-
-    /// Follows young connections until they have ended, or until a time, and handles events.
-    fn follow(&mut self, until: Duration) -> Result<(), Error> {
-        while !self.newborns.is_empty() && self.command.is_none() {
-            let left = until.saturating_sub(self.shared.now());
-            if left.is_zero() {
-                break;
+    /// Handles events until then, and follows young connections.
+    fn follow_until(&mut self, until: Duration) -> Result<(), Error> {
+        while self.shared.now() < until && self.command.is_none() {
+            let follow_at = self.following.next_due().unwrap_or(Duration::MAX);
+            self.pause(follow_at.min(until).saturating_sub(self.shared.now()))?;
+            if follow_at < until {
+                self.follow()?;
             }
-            let round_trips = self.newborns.iter().filter_map(Newborn::round_trip);
-            let pause = round_trips.min().map_or(FOLLOW_EVERY.0, |least| least / LOOKUPS_EACH_TRIP);
-            self.pause(pause.clamp(FOLLOW_EVERY.0, FOLLOW_EVERY.1).min(left))?;
-            self.look_up_newborns()?;
         }
-        Ok(())
+        self.pause(until.saturating_sub(self.shared.now()))
     }
 
-    fn look_up_newborns(&mut self) -> Result<(), Error> {
-        if self.newborns.is_empty() {
-            return Ok(());
-        }
-        let before = thread_cpu();
-        let lookups: Vec<SocketLookup> = self.newborns.iter().map(|one| one.lookup).collect();
-        let Tracking { dumper, newborns, shared, .. } = self;
-        let asked_at = shared.now();
-        let found = dumper.look_up(&lookups, |row| {
-            let now = shared.now();
-            let _ = newborns.iter_mut().any(|one| one.handle_found(row, asked_at, now));
-        });
-        if found.is_err() {
-            self.newborns.clear();
+    fn follow(&mut self) -> Result<(), Error> {
+        let Tracking { following, dumper, filter, tracker, shared, .. } = self;
+        let done = following.step(dumper, filter, tracker, shared);
+        self.check_lookups(done)
+    }
+
+    /// After an error no connection is followed any more, and a dump reports why if it fails too.
+    fn check_lookups(&mut self, done: Result<(), Error>) -> Result<(), Error> {
+        if done.is_err() {
+            self.following.end();
             self.schedule.handle_lookups_refused();
             self.dumper = Dumper::open()?;
-            return Ok(());
         }
-        let Tracking { newborns, tracker, .. } = self;
-        newborns.iter_mut().for_each(Newborn::end_round);
-        newborns.iter_mut().for_each(|one| tracker.handle_followed(one));
-        newborns.retain(Newborn::is_followed);
-        let cost = thread_cpu().saturating_sub(before);
-        self.follow_after = self.follow_after.max(self.shared.now()) + cost * FOLLOW_SHARE;
         Ok(())
     }
 

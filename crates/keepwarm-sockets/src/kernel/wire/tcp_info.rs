@@ -28,6 +28,7 @@ const DELIVERED: usize = 192;
 const BYTES_SENT: usize = 200;
 const BYTES_RETRANS: usize = 208;
 const DSACK_DUPS: usize = 216;
+const RECEIVED_OUT_OF_ORDER: usize = 224;
 
 /// The peer acknowledges segments one by one (`TCPI_OPT_SACK`).
 const SACK: u8 = 2;
@@ -55,6 +56,7 @@ pub(crate) fn decode(bytes: &[u8]) -> TcpInfo {
         data_segs_out: u32_at(bytes, DATA_SEGS_OUT),
         delivered: u32_at(bytes, DELIVERED).filter(|_| has_sack),
         dsack_dups: u32_at(bytes, DSACK_DUPS),
+        received_out_of_order: u32_at(bytes, RECEIVED_OUT_OF_ORDER),
         bytes_sent: u64_at(bytes, BYTES_SENT),
         bytes_retrans: u64_at(bytes, BYTES_RETRANS),
     }
