@@ -49,6 +49,8 @@ pub(super) struct Learned {
     whole: Kinds,
     /// Of connections of which the first messages were followed.
     begun: Kinds,
+    /// Of those of which segments were sent again meanwhile.
+    begun_with_losses: Kinds,
     /// Connections that began without a handshake.
     plain: u32,
     /// Connections that were followed, those that showed nothing included.
@@ -123,11 +125,17 @@ impl Learned {
     const MANY: u32 = 8;
 
     pub(super) fn is_sure(&self) -> bool {
-        self.plain == 0 && (self.whole.are_sure() || self.begun.are_sure())
+        self.plain == 0 && (self.whole.are_sure() || self.beginnings().are_sure())
+    }
+
+    /// Returns the beginnings to go by: those of connections with losses show less.
+    fn beginnings(&self) -> &Kinds {
+        if self.begun.are_sure() { &self.begun } else { &self.begun_with_losses }
     }
 
     pub(super) fn is_plain(&self) -> bool {
-        self.plain >= Kinds::ENOUGH && self.whole.0.is_empty() && self.begun.0.is_empty()
+        let behind_handshake = [&self.whole, &self.begun, &self.begun_with_losses];
+        self.plain >= Kinds::ENOUGH && behind_handshake.into_iter().all(|kinds| kinds.0.is_empty())
     }
 
     /// Returns whether further connections can show more.
@@ -151,16 +159,19 @@ impl Learned {
     pub(super) fn add_beginning(&mut self, beginning: Beginning) {
         /// Farewells of a client (Java says two), and of a server.
         const FAREWELLS: [u32; 2] = [2, 1];
-        match beginning {
-            Beginning::Plain => self.plain = self.plain.saturating_add(1),
-            Beginning::Tls(Besides { asked, answered }) => {
-                let besides = Besides {
-                    asked: (asked.0, asked.1 + FAREWELLS[0]),
-                    answered: (answered.0, answered.1 + FAREWELLS[1]),
-                };
-                self.begun.add(Kind { besides, count: 1 });
+        let (kinds, Besides { asked, answered }) = match beginning {
+            Beginning::Plain => {
+                self.plain = self.plain.saturating_add(1);
+                return;
             }
-        }
+            Beginning::Tls(besides) => (&mut self.begun, besides),
+            Beginning::TlsWithLosses(besides) => (&mut self.begun_with_losses, besides),
+        };
+        let besides = Besides {
+            asked: (asked.0, asked.1 + FAREWELLS[0]),
+            answered: (answered.0, answered.1 + FAREWELLS[1]),
+        };
+        kinds.add(Kind { besides, count: 1 });
     }
 
     pub(super) fn merge(&mut self, other: &Learned) {
@@ -168,6 +179,7 @@ impl Learned {
         self.plain = self.plain.saturating_add(other.plain);
         self.whole.merge(&other.whole);
         self.begun.merge(&other.begun);
+        self.begun_with_losses.merge(&other.begun_with_losses);
     }
 
     /// Returns the requests of a connection. They are exact where the segments of both sides, less those of
@@ -177,7 +189,7 @@ impl Learned {
             Some(both) if self.is_sure() => both,
             _ => return behind.requests,
         };
-        let kinds = if self.whole.are_sure() { &self.whole } else { &self.begun };
+        let kinds = if self.whole.are_sure() { &self.whole } else { self.beginnings() };
         // Each segment is a message where there are as many in both directions, and some are short.
         let are_short = both.asked.messages.is_none() || both.answered.messages.is_none();
         let agreed = kinds.0.iter().filter(|_| are_short).filter_map(|kind| {
@@ -188,7 +200,7 @@ impl Learned {
         if let Some(requests) = agreed.reduce(union) {
             return intersection(requests, behind.requests).unwrap_or(behind.requests);
         }
-        let by_begun = self.begun.bounds().and_then(|besides| both.requests(besides));
+        let by_begun = self.beginnings().bounds().and_then(|besides| both.requests(besides));
         // One more or less: it may be of another kind than those that were followed, and nothing agrees.
         let is_many = self.whole.count() >= Learned::MANY;
         let whole = self.whole.bounds().filter(|_| is_many);

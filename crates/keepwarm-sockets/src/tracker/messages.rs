@@ -10,6 +10,7 @@ pub(super) struct Message {
     pub(super) segments: u32,
     pub(super) bytes: u64,
 }
+
 impl Message {
     pub(super) fn since(self, earlier: Message) -> Option<Message> {
         Some(Message {
@@ -18,6 +19,7 @@ impl Message {
         })
     }
 }
+
 /// Kind of a connection's beginning, by its first messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Beginning {
@@ -25,10 +27,14 @@ pub(super) enum Beginning {
     Plain,
     /// It began with a handshake of TLS, with so much besides requests and answers, farewells not counted.
     Tls(Besides),
+    /// The same, and some segments were sent again: what is besides is wide.
+    TlsWithLosses(Besides),
 }
 
 impl Beginning {
-    pub(super) fn of(messages: &[Message], is_over: bool) -> Option<Beginning> {
+    /// Reads it from the first messages. `is_over`: a side has closed; `is_lossy`: segments may be counted that
+    /// were sent again.
+    pub(super) fn of(messages: &[Message], is_over: bool, is_lossy: bool) -> Option<Beginning> {
         /// No hello is as long, and no certificate with all that is above it.
         const MOST_HELLO: u64 = 8_000;
         const MOST_FLIGHT: u64 = 20_000;
@@ -50,6 +56,12 @@ impl Beginning {
         // message of a side with a request or an answer.
         let up_to = |first: &Message, more: u32| (first.segments, first.segments + more);
         match Second::of(second.bytes, Some(answer.bytes), Some(third.bytes), false) {
+            Second::Handshake | Second::WithRequest { is_certain: true } if is_lossy => {
+                Some(Beginning::TlsWithLosses(Besides {
+                    asked: (1, hello.segments + MOST_BEHIND_HELLO),
+                    answered: (1, flight.segments + TICKETS),
+                }))
+            }
             Second::Handshake => Some(Beginning::Tls(Besides {
                 asked: up_to(hello, second.segments),
                 answered: up_to(flight, answer.segments),
@@ -71,14 +83,18 @@ impl Beginning {
 fn with_tickets(flight: Message, answer: Message) -> Range {
     /// Segments of a short answer and of the tickets, at most.
     const SHORT: u32 = 4;
-    /// Segments of tickets, at most: OpenSSL writes two, Go and Java one.
-    const TICKETS: u32 = 2;
     let others = answer.segments.saturating_sub(1);
     if answer.segments <= SHORT {
         return (flight.segments + others, flight.segments + others);
     }
     (flight.segments, flight.segments + TICKETS)
 }
+
+/// Segments of tickets, at most: OpenSSL writes two, Go and Java one. A Finished of TLS 1.2 has one ticket.
+const TICKETS: u32 = 2;
+/// Segments of a client between its hello and its first request, at most: key exchange, ChangeCipherSpec and
+/// Finished of TLS 1.2, each written by itself.
+const MOST_BEHIND_HELLO: u32 = 3;
 
 /// Bytes of a hello, at least (RFC 8446, section 4.1.2: random, suites, extensions that no client lacks).
 const HELLO: u64 = 150;
@@ -257,7 +273,7 @@ mod tests {
         let of = |bytes: &[u64]| {
             let messages: Vec<_> =
                 bytes.iter().map(|bytes| Message { segments: 1, bytes: *bytes }).collect();
-            Beginning::of(&messages, false)
+            Beginning::of(&messages, false, false)
         };
         let tls = |asked, answered| {
             Some(Beginning::Tls(Besides { asked: (1, asked), answered: (1, answered) }))

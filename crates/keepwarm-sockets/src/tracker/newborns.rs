@@ -12,8 +12,8 @@
 //! ```
 //! Between two lookups in which one side alone has sent, the order is known. Where both have, it is too if
 //! less than half of a round trip has passed: nothing that the other side sent in that time can be an answer
-//! to what this side sent in it. A connection with a gap that may hide more is not used, and neither is one
-//! that lost a segment.
+//! to what this side sent in it. A connection with a gap that may hide more is not used. One that lost a
+//! segment shows how it began, and how many segments that took within wide bounds.
 
 use std::time::Duration;
 
@@ -36,24 +36,26 @@ const LONGEST_TRIP: Duration = Duration::from_millis(250);
 struct Counts {
     asked: Message,
     answered: Message,
+    /// This side has sent some segments again: they are counted, and their bytes are not.
+    is_lossy: bool,
 }
 
 impl Counts {
-    /// Reads the counts of a socket on this side; `None` where something was sent twice.
+    /// Reads the counts of a socket on this side; `None` where the kernel does not count.
     fn of(side: Side, state: State, info: &TcpInfo) -> Option<Counts> {
         // The peer's FIN counts as a byte.
         let fin = matches!(state, State::CloseWait | State::LastAck | State::Closing);
-        if info.total_retrans != Some(0) {
-            return None;
-        }
-        let sent = Message { segments: info.data_segs_out?, bytes: info.bytes_sent? };
+        let is_lossy = info.total_retrans? > 0;
+        let again = if is_lossy { info.bytes_retrans? } else { 0 };
+        let bytes = info.bytes_sent?.checked_sub(again)?;
+        let sent = Message { segments: info.data_segs_out?, bytes };
         let received = Message {
             segments: info.data_segs_in?,
             bytes: info.bytes_received?.checked_sub(fin.into())?,
         };
         Some(match side {
-            Side::Client => Counts { asked: sent, answered: received },
-            Side::Server => Counts { asked: received, answered: sent },
+            Side::Client => Counts { asked: sent, answered: received, is_lossy },
+            Side::Server => Counts { asked: received, answered: sent, is_lossy },
         })
     }
 }
@@ -194,7 +196,7 @@ impl Newborn {
             return;
         };
         self.last = counts;
-        let both = asked.segments > 0 && answered.segments > 0;
+        let both = asked.bytes > 0 && answered.bytes > 0;
         if both && self.round_trip.is_none_or(|round_trip| gap * 2 >= round_trip) {
             self.state = Following::Lost;
             return;
@@ -216,7 +218,7 @@ impl Newborn {
     }
 
     fn add(&mut self, by_client: bool, more: Message) {
-        if more.segments == 0 {
+        if more.bytes == 0 {
             return;
         }
         let last_is_by_client = self.messages.len() % 2 == 1;
@@ -235,14 +237,14 @@ impl Newborn {
             return None;
         }
         let is_over = self.state == Following::Closing;
-        self.begun = Beginning::of(&self.messages, is_over);
+        self.begun = Beginning::of(&self.messages, is_over, self.last.is_lossy);
         self.begun
     }
 
     /// Returns what it has shown, if it was followed until a side closed. It holds if no more segments
     /// were counted when the socket died.
     pub(super) fn shown(&self) -> Option<Shown> {
-        if self.state != Following::Closing {
+        if self.state != Following::Closing || self.last.is_lossy {
             return None;
         }
         let (_, besides) = behind_handshake(&self.messages)?;
@@ -434,6 +436,42 @@ mod tests {
         assert_eq!(follow(5, &all), None, "in half a round trip a turn may be hidden");
         assert_eq!(follow(3, &all[1..]), None, "its hello was not met alone");
         assert_eq!(follow(3, &all[..3]), None, "it has not ended");
+    }
+
+    #[test]
+    fn lossy_beginning_shows_bounds() {
+        let again = |bytes: u64, count: u32, socket: Socket| {
+            let info = socket.info.map(|info| TcpInfo {
+                total_retrans: Some(count),
+                bytes_retrans: Some(bytes),
+                bytes_sent: info.bytes_sent.map(|sent| sent + bytes),
+                data_segs_out: info.data_segs_out.map(|sent| sent + count),
+                ..info
+            });
+            Socket { info, ..socket }
+        };
+        let open = State::Established;
+        let message = |segments, bytes| Message { segments, bytes };
+        let states = [
+            row(Side::Client, open, HELLO, NONE),
+            again(517, 1, row(Side::Client, open, HELLO, FLIGHT)),
+            again(517, 1, row(Side::Client, open, message(3, 517 + 80 + 90), FLIGHT)),
+            again(517, 1, row(Side::Client, open, message(3, 517 + 80 + 90), ANSWERED)),
+            again(517, 1, row(Side::Client, open, message(4, 517 + 80 + 180), ANSWERED)),
+            again(517, 1, row(Side::Client, open, message(4, 517 + 80 + 180), message(5, 3_200))),
+        ];
+        let first = row(Side::Client, State::Established, NONE, NONE);
+        let mut newborn = Newborn::new(&first, DestinationId::default(), Side::Client);
+        let mut begun = None;
+        for (row, number) in states.iter().zip(1..) {
+            let at = Duration::from_millis(number * 3);
+            newborn.handle_found(row, at, at);
+            newborn.end_round(at);
+            begun = begun.or(newborn.take_beginning());
+        }
+        let wide = Besides { asked: (1, 4), answered: (1, 3) };
+        assert_eq!(begun, Some(Beginning::TlsWithLosses(wide)), "a hello that was sent twice");
+        assert_eq!(newborn.shown(), None);
     }
 
     #[test]
