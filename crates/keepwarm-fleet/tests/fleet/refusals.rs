@@ -222,7 +222,7 @@ fn record_cut_by_a_crash_is_named() {
     }
     let (nats, server) = (Nats::start(), server());
     let script = r#""$real" "$@"; code=$?
-        case "$*" in *--live-lines*) truncate -s 5000 "${KEEPWARM_TEST_RECORD:?}"; kill -9 $$;; esac
+        case "$*" in *--live-lines*) truncate -s -200 "${KEEPWARM_TEST_RECORD:?}"; kill -9 $$;; esac
         exit $code"#;
     let mut command = Command::new(other_keepwarm(script));
     command.env("KEEPWARM_TEST_RECORD", nats.directory.join("r-w2.json"));
@@ -231,7 +231,7 @@ fn record_cut_by_a_crash_is_named() {
     let output = nats.run(&load).arg(server.url()).output().unwrap();
     let said = said(&output);
     assert_eq!(output.status.code(), Some(4), "{said}");
-    assert!(said.contains("w2") && said.contains("cut short after 5000 bytes"), "{said}");
+    assert!(said.contains("w2") && said.contains("cut short after "), "{said}");
     assert_eq!(nats.record().requests.completed, 100, "what w1 counted");
 }
 
