@@ -294,7 +294,9 @@ impl Segments {
         if full * 2 < u64::from(self.most) || self.most == 0 {
             return MessageCount::Short(self.least);
         }
-        let not_whole = full.saturating_add(bytes / SENT_AT_ONCE);
+        // What is sent again may be cut elsewhere, and leave segments that are not full.
+        let cut = if self.is_lossy { u64::from(self.most / 16) } else { 0 };
+        let not_whole = full.saturating_add(bytes / SENT_AT_ONCE).saturating_add(cut);
         let least = self.least.saturating_sub(u32::try_from(not_whole).unwrap_or(u32::MAX));
         MessageCount::Long(least.max(1))
     }
@@ -427,6 +429,18 @@ mod tests {
     fn bounds(info: TcpInfo) -> (u32, u32) {
         let one = exchange(Side::Client, info);
         (one.requests, one.at_most)
+    }
+
+    #[test]
+    fn segments_sent_again_may_be_cut() {
+        let upload = TcpInfo {
+            bytes_sent: Some(3_060_000),
+            bytes_retrans: Some(60_000),
+            total_retrans: Some(60),
+            ..client(3_170, 3_060, 3_000_000)
+        };
+        let large = TcpInfo { bytes_received: Some(3_000_000), receive_mss: Some(1_000), ..upload };
+        assert_eq!(bounds(large).0, 1, "60 segments that are not full are no messages");
     }
 
     #[test]
