@@ -445,7 +445,7 @@ mod tests {
 
     #[test]
     fn overtaken_segments_may_have_come_twice() {
-        // Three uploads of 1 MB, of which 60 segments came twice: 16 kB of each are no segment of their own.
+        // Uploads of 3 MB in all, of which 60 segments came twice.
         let server = TcpInfo {
             data_segs_in: Some(3_060),
             bytes_received: Some(3_000_000),

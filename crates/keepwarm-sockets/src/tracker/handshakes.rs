@@ -398,7 +398,8 @@ mod tests {
         (told.least.max().unwrap(), told.most.max().unwrap())
     }
 
-    /// The same, with messages of several segments: at least so many of the client's, and of the server's.
+    /// Returns a connection of as many segments, of which a message takes several: there are at least so many
+    /// messages of the client's, and of the server's. `None`: each takes one.
     fn long(one: BehindTls, asked: Option<u32>, answered: Option<u32>) -> BehindTls {
         let both = one.segments.unwrap();
         let both = SegmentsOfBoth {

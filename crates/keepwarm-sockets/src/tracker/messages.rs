@@ -27,7 +27,7 @@ pub(super) enum Beginning {
     Plain,
     /// It began with a handshake of TLS, with so much besides requests and answers, farewells not counted.
     Tls(Besides),
-    /// The same, and some segments were sent again: what is besides is wide.
+    /// It began with a handshake of TLS, and segments were sent again: the bounds of what it has besides are wide.
     TlsWithLosses(Besides),
 }
 

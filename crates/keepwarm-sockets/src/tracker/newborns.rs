@@ -72,8 +72,9 @@ pub(crate) struct Newborn {
     /// By the client and by the server in turn; the client's first.
     messages: Vec<Message>,
     last: Counts,
-    /// When the lookup before was asked for, and the first that found counts.
+    /// When the lookup before was asked for.
     since: Duration,
+    /// When the first lookup was asked for that found counts.
     met_at: Duration,
     was_found: bool,
     /// Least round trip, in microseconds.

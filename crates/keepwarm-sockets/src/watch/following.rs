@@ -40,11 +40,12 @@ pub(super) struct Following {
 }
 
 impl Following {
-    /// Returns when the next step is due, if one is.
-    pub(super) fn next_due(&self) -> Option<Duration> {
+    /// Returns when the next step is due, if one is. A search whose time has passed is none.
+    pub(super) fn next_due(&self, now: Duration) -> Option<Duration> {
         let look_up_at = (!self.followed.is_empty()).then_some(self.look_up_at);
-        let searches = self.meet_after < self.search_until && self.followed.len() < MAX_FOLLOWED;
-        look_up_at.into_iter().chain(searches.then_some(self.meet_after)).min()
+        let searches = self.meet_after.max(now) < self.search_until;
+        let has_room = self.followed.len() < MAX_FOLLOWED;
+        look_up_at.into_iter().chain((searches && has_room).then_some(self.meet_after)).min()
     }
 
     /// Returns whether connections that a dump meets now may be followed.
@@ -144,21 +145,22 @@ mod tests {
     fn search_keeps_to_its_share() {
         const SECOND: Duration = Duration::from_secs(1);
         let mut following = Following::default();
-        assert_eq!(following.next_due(), None, "nothing is to be learned");
+        assert_eq!(following.next_due(SECOND), None, "nothing is to be learned");
         following.search(SECOND);
-        assert_eq!(following.next_due(), Some(Duration::ZERO));
+        assert_eq!(following.next_due(SECOND), Some(Duration::ZERO));
         assert!(following.may_meet(SECOND));
         following.take_cost(Duration::from_millis(1), SECOND);
         let next = Duration::from_millis(1_050);
-        assert_eq!(following.next_due(), Some(next), "a fiftieth of a core");
+        assert_eq!(following.next_due(SECOND), Some(next), "a fiftieth of a core");
+        assert_eq!(following.next_due(4 * SECOND), None, "a watch that is late searches no more");
         assert!(!following.may_meet(next - Duration::from_millis(1)));
         following.take_cost(Duration::from_millis(60), next);
         assert_eq!(
-            following.next_due(),
+            following.next_due(next),
             None,
             "the search is over before its share allows another"
         );
         following.search(4 * SECOND);
-        assert_eq!(following.next_due(), Some(Duration::from_millis(4_050)));
+        assert_eq!(following.next_due(4 * SECOND), Some(Duration::from_millis(4_050)));
     }
 }

@@ -181,7 +181,7 @@ impl Tracking {
             }
             self.schedule.handle_watches(self.watches.load(Ordering::Relaxed));
             let wait = self.schedule.wait(self.shared.now(), self.unfinished());
-            let follow_at = self.following.next_due().unwrap_or(Duration::MAX);
+            let follow_at = self.following.next_due(self.shared.now()).unwrap_or(Duration::MAX);
             let has_news = self.receive(wait.until.min(follow_at), wait.wake)?;
             if self.command.is_some() {
                 continue;
@@ -368,7 +368,7 @@ impl Tracking {
     /// Handles events until then, and follows young connections.
     fn follow_until(&mut self, until: Duration) -> Result<(), Error> {
         while self.shared.now() < until && self.command.is_none() {
-            let follow_at = self.following.next_due().unwrap_or(Duration::MAX);
+            let follow_at = self.following.next_due(self.shared.now()).unwrap_or(Duration::MAX);
             self.pause(follow_at.min(until).saturating_sub(self.shared.now()))?;
             if follow_at < until {
                 self.follow()?;
