@@ -33,6 +33,8 @@ struct Kind {
     request: usize,
     answer: usize,
     requests: u64,
+    /// No two requests in succession are as long.
+    is_uneven: bool,
     /// In front of the requests, and a farewell behind them.
     handshake: Option<Handshake>,
 }
@@ -90,6 +92,13 @@ const HANDSHAKES: [Handshake; 4] = [
 ];
 
 impl Kind {
+    /// Returns the bytes of a request by its number.
+    fn request(&self, number: u64) -> usize {
+        const BYTES: [usize; 5] = [0, 13, 41, 5, 29];
+        let more = usize::try_from(number).map_or(0, |number| BYTES[number % BYTES.len()]);
+        self.request + if self.is_uneven { more } else { 0 }
+    }
+
     /// Every message fits one segment of 1,448 bytes.
     fn is_exact(&self) -> bool {
         self.request.max(self.answer) <= 1_448
@@ -116,7 +125,7 @@ impl Kind {
 
     fn ask(&self, mut client: TcpStream) {
         client.set_nodelay(true).unwrap();
-        let (request, mut answer) = (vec![b'?'; self.request], vec![0; self.answer]);
+        let mut answer = vec![0; self.answer];
         if let Some(handshake) = self.handshake {
             client.write_all(&vec![22; handshake.hello]).unwrap();
             client.read_exact(&mut vec![0; handshake.certificate]).unwrap();
@@ -126,8 +135,8 @@ impl Kind {
             client.read_exact(&mut vec![0; handshake.reply]).unwrap();
         }
         let mut tickets = self.handshake.map_or(0, |one| one.tickets.iter().sum::<usize>());
-        for _ in 0..self.requests {
-            client.write_all(&request).unwrap();
+        for number in 0..self.requests {
+            client.write_all(&vec![b'?'; self.request(number)]).unwrap();
             client.read_exact(&mut vec![0; std::mem::take(&mut tickets)]).unwrap();
             client.read_exact(&mut answer).unwrap();
         }
@@ -138,7 +147,7 @@ impl Kind {
 
     fn answer(&self, mut server: TcpStream) {
         server.set_nodelay(true).unwrap();
-        let (mut request, answer) = (vec![0; self.request], vec![b'!'; self.answer]);
+        let answer = vec![b'!'; self.answer];
         if let Some(handshake) = self.handshake {
             server.read_exact(&mut vec![0; handshake.hello]).unwrap();
             server.write_all(&vec![22; handshake.certificate]).unwrap();
@@ -148,13 +157,13 @@ impl Kind {
                 server.write_all(&vec![22; *size]).unwrap();
             }
         }
-        for _ in 0..self.requests {
-            server.read_exact(&mut request).unwrap();
+        for number in 0..self.requests {
+            server.read_exact(&mut vec![0; self.request(number)]).unwrap();
             server.write_all(&answer).unwrap();
         }
         let farewell = self.handshake.map_or(0, |handshake| handshake.farewell);
         server.read_exact(&mut vec![0; farewell]).unwrap();
-        assert_eq!(server.read(&mut request).unwrap(), 0);
+        assert_eq!(server.read(&mut [0]).unwrap(), 0);
     }
 
     /// Checks what one side's host has counted. Returns the upper bound, as a multiple of the lower.
@@ -192,7 +201,12 @@ fn only(report: &HostReport, side: Side, port: u16) -> &Destination {
 
 /// Plays requests and answers of every pair of sizes. Returns the widths that each side's host has told,
 /// behind their kinds.
-fn widths(wire: &Wire, loss: u32, handshake: Option<usize>) -> Vec<(Kind, Side, f64)> {
+fn widths(
+    wire: &Wire,
+    loss: u32,
+    handshake: Option<usize>,
+    is_uneven: bool,
+) -> Vec<(Kind, Side, f64)> {
     let watches = [&wire.client, &wire.server].map(watch);
     wire.set(Conditions::delay(Duration::from_millis(1)).losing(loss, 7));
     let sizes = SIZES.into_iter().flat_map(|of| SIZES.map(|answer| (of, answer)));
@@ -202,7 +216,7 @@ fn widths(wire: &Wire, loss: u32, handshake: Option<usize>) -> Vec<(Kind, Side, 
         .map(|(port, (request, answer))| {
             let requests = if request.max(answer) > 100_000 { 3 } else { 24 };
             let handshake = handshake.map(|one| HANDSHAKES[one]);
-            Kind { port, request, answer, requests, handshake }
+            Kind { port, request, answer, requests, is_uneven, handshake }
         })
         .collect();
     let counts: Vec<u64> = thread::scope(|scope| {
@@ -233,31 +247,46 @@ fn bounds_contain_the_requests() {
         Ok(wire) => wire,
         Err(error) => return skipped::because(&format!("a wire takes root and a TUN: {error}")),
     };
-    let handshakes: &[_] = match is_long() {
-        true => &[None, Some(0), Some(1), Some(2), Some(3)],
-        false => &[None, Some(1), Some(3)],
+    let kinds: &[(Option<usize>, bool)] = match is_long() {
+        true => &[
+            (None, false),
+            (Some(0), false),
+            (Some(1), false),
+            (Some(2), false),
+            (Some(3), false),
+            (Some(1), true),
+        ],
+        false => &[(None, false), (Some(1), false), (Some(3), true)],
     };
-    let (mut plain, mut over_tls) = (Vec::new(), Vec::new());
-    println!("loss  kind         median  widest  exact");
+    let (mut plain, mut over_tls, mut uneven) = (Vec::new(), Vec::new(), Vec::new());
+    println!("loss  kind                 median  widest  exact");
     for loss in [0, 2, 5] {
-        for handshake in handshakes.iter().copied() {
-            let these = widths(&wire, loss, handshake);
+        for (handshake, is_uneven) in kinds.iter().copied() {
+            let these = widths(&wire, loss, handshake, is_uneven);
             let widest = these.iter().map(|(.., width)| *width).fold(1.0, f64::max);
             let exact = these.iter().filter(|(.., width)| *width == 1.0).count();
             let name = handshake.map_or("plain".to_owned(), |one| format!("handshake {one}"));
+            let name = if is_uneven { name + ", uneven" } else { name };
             let (median, all) = (median(&these), these.len());
-            println!("{loss} %   {name:<12} {median:>6.2} {widest:>7.1}  {exact} of {all}");
+            println!("{loss} %   {name:<20} {median:>6.2} {widest:>7.1}  {exact} of {all}");
             if loss == 0 && handshake.is_none() {
                 assert!(median <= 2.0, "without losses: {median}");
             }
-            if handshake.is_some() { &mut over_tls } else { &mut plain }.extend(these);
+            match handshake {
+                None => plain.extend(these),
+                Some(_) if is_uneven => uneven.extend(these),
+                Some(_) => over_tls.extend(these),
+            }
         }
     }
-    let (plain, over_tls) = (median(&plain), median(&over_tls));
-    println!("median: plain {plain:.2}, behind handshakes {over_tls:.2}");
+    let [plain, over_tls, uneven] = [plain, over_tls, uneven].map(|widths| median(&widths));
+    println!(
+        "median: plain {plain:.2}, behind handshakes {over_tls:.2}, uneven requests {uneven:.2}"
+    );
     // Losses widen what no connection shows for certain.
     assert!(plain <= 2.5, "plain: {plain}");
     // Three requests behind a handshake may be one: a handshake takes up to six segments.
+    let over_tls = over_tls.max(uneven);
     assert!(over_tls <= 5.0, "behind handshakes of TLS: {over_tls}");
 }
 

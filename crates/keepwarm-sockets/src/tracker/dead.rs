@@ -244,7 +244,6 @@ impl DeadSocket {
             delivered: self.delivered(side),
             is_stream: exchange.is_stream && exchange.messages <= ONE_EACH,
             behind_tls: exchange.behind_tls,
-            asked_bytes: exchange.asked_bytes,
             shape: if self.at_start().is_none() { exchange.shape } else { Shape::Unknown },
         }
     }
@@ -283,8 +282,6 @@ pub(super) struct Asked {
     pub(super) is_stream: bool,
     /// Reading of the whole connection as one that began with a handshake of TLS.
     pub(super) behind_tls: BehindTls,
-    /// Bytes of the client's messages.
-    pub(super) asked_bytes: Option<u64>,
     /// Whether it may have; unknown if it began before the window.
     pub(super) shape: Shape,
 }
@@ -307,7 +304,6 @@ impl Asked {
             is_stream: self.is_stream || peer.is_stream,
             // An abort clears the counts.
             behind_tls: if self.requests.is_some() { self.behind_tls } else { peer.behind_tls },
-            asked_bytes: self.asked_bytes.or(peer.asked_bytes),
             shape: self.shape.or(peer.shape),
         }
     }

@@ -21,7 +21,7 @@ use std::cmp::Ordering;
 use std::num::NonZero;
 
 use super::handshakes::{BehindTls, Shape, without_handshake};
-use super::learned::{Run, SegmentsOfBoth};
+use super::learned::{AskedBytes, Run, SegmentsOfBoth};
 use crate::kernel::socket::{Side, Socket, TcpInfo};
 
 /// Longest farewell of a protocol that says one before its FIN: an alert of TLS 1.2 with 5 bytes of
@@ -51,8 +51,6 @@ pub(super) struct Exchange {
     pub(super) behind_tls: BehindTls,
     /// Whether it may have begun so.
     pub(super) shape: Shape,
-    /// Bytes of the client's messages.
-    pub(super) asked_bytes: Option<u64>,
     /// Segments with data from the client, at most.
     pub(super) asked_segments: u32,
     /// Segments with data from the server.
@@ -131,6 +129,9 @@ impl Exchange {
         let behind_tls = BehindTls {
             requests: without_handshake(once, answered_at_most, asked.has_long_hello()),
             segments: Some(both),
+            asked_bytes: asked
+                .bytes
+                .map(|most| AskedBytes { most, may_count_fin: asked.may_count_fin }),
         };
         // One segment is no handshake, so nothing after it is a farewell of TLS.
         let farewell = if asked.most > 1 { FAREWELL_BYTES } else { 0 };
@@ -142,7 +143,6 @@ impl Exchange {
             messages,
             behind_tls,
             shape,
-            asked_bytes: asked.bytes,
             asked_segments: asked.most,
             answers,
             is_stream,

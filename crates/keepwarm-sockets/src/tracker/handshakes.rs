@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 
-use super::learned::{Besides, Learned, Range, SegmentsOfBoth};
+use super::learned::{AskedBytes, Besides, Learned, Range, SegmentsOfBoth};
 use super::messages::Beginning;
 use crate::kernel::keyed_hash::Map;
 use crate::report::destination::Handshake;
@@ -63,6 +63,8 @@ pub(super) struct BehindTls {
     pub(super) requests: Range,
     /// Its segments, where they are counted.
     pub(super) segments: Option<SegmentsOfBoth>,
+    /// The client's bytes, once it is over.
+    pub(super) asked_bytes: Option<AskedBytes>,
 }
 
 /// Requests of some connections, at least and at most.
@@ -100,6 +102,8 @@ pub(super) struct Handshakes {
     /// is learned later counts for them.
     open_to_learn: Map<(BehindTls, bool), u64>,
     learned: Learned,
+    /// Connections that found no room there.
+    by_size: BySize,
     /// Connections that show that there was none.
     without: u64,
     /// The subset of those here with a [`Shape::Alike`].
@@ -115,6 +119,26 @@ pub(super) struct Handshakes {
 
 /// Numbers of bytes that are kept of a destination.
 const MAX_SIZES: usize = 8;
+
+/// Connections whose bytes are those of connections with requests that are all as long, and others.
+#[derive(Debug, Clone, Copy, Default)]
+struct BySize {
+    fitting: u64,
+    others: u64,
+}
+
+impl BySize {
+    fn count(&mut self, fits: bool, count: u64) {
+        *(if fits { &mut self.fitting } else { &mut self.others }) += count;
+    }
+
+    /// Returns whether the requests of the service are all as long, but for those of a few connections in
+    /// each hundred: by chance alone, few connections fit.
+    fn is_regular(self) -> bool {
+        const PART: u64 = 4;
+        self.fitting * PART >= (self.fitting + self.others) * (PART - 1)
+    }
+}
 
 /// Additions to the counts of a destination.
 #[derive(Debug, Clone, Default)]
@@ -132,10 +156,9 @@ impl Handshakes {
         plain: Range,
         behind: BehindTls,
         server_only: bool,
-        asked_bytes: Option<u64>,
     ) -> bool {
-        if let (Shape::Possible { small: true }, Some(bytes)) = (shape, asked_bytes) {
-            self.compare_sizes(plain, bytes);
+        if let (Shape::Possible { small: true }, Some(asked)) = (shape, behind.asked_bytes) {
+            self.compare_sizes(plain, asked.most);
         }
         match shape {
             Shape::Unknown => false,
@@ -178,17 +201,47 @@ impl Handshakes {
     }
 
     fn add_behind(&mut self, behind: BehindTls, server_only: bool, count: u64) {
-        /// Kinds of connections that are kept apart, some 50 bytes each.
+        /// Kinds of connections that are kept apart, some 70 bytes each.
         const MOST: usize = 96;
-        let key = (behind, server_only);
-        let has_room = self.open_to_learn.len() < MOST || self.open_to_learn.contains_key(&key);
-        if behind.segments.is_some() && has_room {
-            *self.open_to_learn.entry(key).or_default() += count;
+        /// Those in which the client's bytes are kept.
+        const MOST_OF_BYTES: usize = 64;
+        if self.keep(behind, server_only, count, MOST_OF_BYTES) {
             return;
         }
-        let requests = self.learned.requests(&behind);
+        let by_size = self.learned.requests_by_size(&behind);
+        if behind.asked_bytes.is_some() {
+            self.by_size.count(by_size.is_some(), count);
+        }
+        let by_size = by_size.filter(|_| self.by_size.is_regular());
+        let without = BehindTls { asked_bytes: None, ..behind };
+        if by_size.is_none() && self.keep(without, server_only, count, MOST) {
+            return;
+        }
+        let requests = by_size.unwrap_or_else(|| self.learned.requests(&behind));
         let ranges = if server_only { &mut self.server_only_behind } else { &mut self.behind };
         ranges.add_many(requests, count);
+    }
+
+    /// Keeps some connections until more is learned. Returns whether there was room.
+    fn keep(&mut self, behind: BehindTls, server_only: bool, count: u64, most: usize) -> bool {
+        let key = (behind, server_only);
+        let has_room = self.open_to_learn.len() < most || self.open_to_learn.contains_key(&key);
+        let is_kept = behind.segments.is_some() && has_room;
+        if is_kept {
+            *self.open_to_learn.entry(key).or_default() += count;
+        }
+        is_kept
+    }
+
+    /// Returns whether the requests of this service are all as long, as far as is known.
+    fn is_regular(&self) -> bool {
+        let mut all = self.by_size;
+        for ((behind, _), count) in &self.open_to_learn {
+            if behind.asked_bytes.is_some() {
+                all.count(self.learned.requests_by_size(behind).is_some(), *count);
+            }
+        }
+        all.is_regular()
     }
 
     /// Takes a connection that was followed from its first segment to its last: the segments of each side
@@ -222,6 +275,8 @@ impl Handshakes {
         self.small += other.small;
         self.introduced += other.introduced;
         self.learned.merge(&other.learned);
+        self.by_size.fitting += other.by_size.fitting;
+        self.by_size.others += other.by_size.others;
         for ((behind, server_only), count) in &other.open_to_learn {
             self.add_behind(*behind, *server_only, *count);
         }
@@ -263,9 +318,12 @@ impl Handshakes {
         let mut behind = self.behind.clone();
         let mut server_only_behind = self.server_only_behind.clone();
         if handshake != Handshake::None {
+            let is_regular = all.is_regular();
             for ((connection, server_only), count) in &self.open_to_learn {
                 let ranges = if *server_only { &mut server_only_behind } else { &mut behind };
-                ranges.add_many(all.learned.requests(connection), *count);
+                let by_size = all.learned.requests_by_size(connection).filter(|_| is_regular);
+                let requests = by_size.unwrap_or_else(|| all.learned.requests(connection));
+                ranges.add_many(requests, *count);
             }
         }
         let bounds = |plain: &Ranges, behind: Ranges| match handshake {
@@ -302,7 +360,7 @@ pub(super) fn without_handshake(messages: u32, at_most: u32, has_long_hello: boo
 mod tests {
     use std::num::NonZero;
 
-    use super::super::learned::Run;
+    use super::super::learned::{Run, Sizes};
     use super::*;
 
     #[test]
@@ -315,13 +373,13 @@ mod tests {
         assert_eq!(without_handshake(9, 9, true), (3, 8));
     }
 
-    const BEHIND: BehindTls = BehindTls { requests: (1, 3), segments: None };
+    const BEHIND: BehindTls = BehindTls { requests: (1, 3), segments: None, asked_bytes: None };
     const POSSIBLE: Shape = Shape::Possible { small: false };
 
     fn handshake(shapes: &[Shape], port: u16) -> Handshake {
         let mut all = Handshakes::default();
         for shape in shapes {
-            all.take(*shape, (4, 4), BEHIND, false, None);
+            all.take(*shape, (4, 4), BEHIND, false);
         }
         all.handshake(Some(SocketAddr::from(([10, 0, 0, 1], port))))
     }
@@ -351,7 +409,8 @@ mod tests {
         let of = |sizes: &[u64]| {
             let mut all = Handshakes::default();
             for bytes in sizes {
-                all.take(small, (4, 4), BEHIND, false, Some(*bytes));
+                let asked_bytes = Some(AskedBytes { most: *bytes, may_count_fin: false });
+                all.take(small, (4, 4), BehindTls { asked_bytes, ..BEHIND }, false);
             }
             all.handshake(Some(SocketAddr::from(([10, 0, 0, 1], 8_080))))
         };
@@ -363,8 +422,8 @@ mod tests {
     #[test]
     fn doubt_is_told_as_bounds() {
         let mut all = Handshakes::default();
-        assert!(all.take(POSSIBLE, (4, 4), BEHIND, true, None));
-        assert!(!all.take(Shape::Plain, (1, 1), BehindTls::default(), true, None));
+        assert!(all.take(POSSIBLE, (4, 4), BEHIND, true));
+        assert!(!all.take(Shape::Plain, (1, 1), BehindTls::default(), true));
         let ends =
             |told: Told| [told.all, told.server_only].map(|one| (one.least.max(), one.most.max()));
         assert_eq!(ends(all.told(Handshake::None, &all)), [(Some(4), Some(4)); 2]);
@@ -376,7 +435,11 @@ mod tests {
     fn segments(asked: u32, answered: u32) -> BehindTls {
         let [asked_run, answered] = [asked, answered].map(|one| Run::short(one, one));
         let both = SegmentsOfBoth { asked: asked_run, answered, is_due: false };
-        BehindTls { requests: without_handshake(asked, asked, true), segments: Some(both) }
+        BehindTls {
+            requests: without_handshake(asked, asked, true),
+            segments: Some(both),
+            asked_bytes: None,
+        }
     }
 
     fn exactly(asked: u32, answered: u32) -> Besides {
@@ -392,7 +455,7 @@ mod tests {
     }
 
     fn told_by(all: &mut Handshakes, one: BehindTls) -> Range {
-        all.take(POSSIBLE, (one.requests.1, one.requests.1), one, false, None);
+        all.take(POSSIBLE, (one.requests.1, one.requests.1), one, false);
         let handshake = all.handshake(Some(SocketAddr::from(([10, 0, 0, 1], 443))));
         let told = all.told(handshake, all).all;
         (told.least.max().unwrap(), told.most.max().unwrap())
@@ -408,7 +471,7 @@ mod tests {
             ..both
         };
         let requests = (1, one.requests.1);
-        BehindTls { requests, segments: Some(both) }
+        BehindTls { requests, segments: Some(both), asked_bytes: None }
     }
 
     #[test]
@@ -437,13 +500,61 @@ mod tests {
         assert_eq!(told(3, lossy), (5, 5), "as many answers came");
     }
 
+    /// Bytes before the first request, and of each.
+    const SIZES: Sizes = Sizes { before: 597, request: 90 };
+
+    /// A long upload behind a handshake: nothing but its bytes tells how many requests it was.
+    fn upload(bytes: u64) -> BehindTls {
+        let one = long(segments(90, 80), Some(1), Some(1));
+        let asked_bytes = Some(AskedBytes { most: bytes, may_count_fin: true });
+        BehindTls { asked_bytes, ..one }
+    }
+
+    #[test]
+    fn equal_requests_are_counted_by_bytes() {
+        let regular = |learned: usize| {
+            let mut all = Handshakes::default();
+            let beginning = Beginning::TlsWithLosses(exactly(2, 2), SIZES);
+            (0..learned).for_each(|_| all.learn_beginning(beginning));
+            all
+        };
+        assert_eq!(told_by(&mut regular(3), upload(597 + 7 * 90)), (7, 7));
+        assert_eq!(told_by(&mut regular(3), upload(597 + 7 * 90 + 24 + 1)), (7, 7), "a farewell");
+        let (least, most) = told_by(&mut regular(3), upload(597 + 7 * 90 + 30));
+        assert!(least < 7 && most > 7, "other sizes: {least} to {most}");
+        let (least, _) = told_by(&mut regular(2), upload(597 + 7 * 90));
+        assert!(least < 7, "too few were followed: {least}");
+        let (least, _) = told_by(&mut regular(3), upload(597 + 900 * 90));
+        assert!(least < 900, "more than its segments: {least}");
+        let mut mixed = regular(3);
+        assert!(told_by(&mut mixed, upload(1_250)).0 < 7);
+        assert!(told_by(&mut mixed, upload(1_260)).0 < 7);
+        let (least, _) = told_by(&mut mixed, upload(597 + 7 * 90));
+        assert!(least < 7, "requests of any length, and of one by chance: {least}");
+    }
+
+    #[test]
+    fn equal_requests_without_room_are_counted_by_bytes() {
+        let mut all = Handshakes::default();
+        (0..3).for_each(|_| all.learn_beginning(Beginning::Tls(exactly(2, 2), SIZES)));
+        for asked in 0..1_000 {
+            let one = BehindTls {
+                asked_bytes: upload(597 + 7 * 90).asked_bytes,
+                ..long(segments(20 + asked, 9), Some(1), None)
+            };
+            all.take(POSSIBLE, (1, 20 + asked), one, false);
+        }
+        let told = all.told(Handshake::Tls, &all).all;
+        assert_eq!((told.least.total(), told.most.total()), (7_000, 7_000));
+    }
+
     #[test]
     fn first_messages_narrow_the_bounds() {
         let mut all = Handshakes::default();
         let one = segments(9, 7);
-        all.take(POSSIBLE, (9, 9), one, false, None);
+        all.take(POSSIBLE, (9, 9), one, false);
         let service = Some(SocketAddr::from(([10, 0, 0, 1], 8_080)));
-        (0..3).for_each(|_| all.learn_beginning(Beginning::Tls(exactly(2, 2))));
+        (0..3).for_each(|_| all.learn_beginning(Beginning::Tls(exactly(2, 2), SIZES)));
         assert_eq!(all.handshake(service), Handshake::Tls);
         let told = all.told(Handshake::Tls, &all).all;
         // Up to two farewells of the client's, and one of the server's.
@@ -451,10 +562,10 @@ mod tests {
         let answers = long(segments(9, 90), None, Some(1));
         assert_eq!(told_by(&mut all.clone(), answers).1, 7, "long answers, and no farewell");
         let mut plain = Handshakes::default();
-        plain.take(POSSIBLE, (9, 9), one, false, None);
+        plain.take(POSSIBLE, (9, 9), one, false);
         (0..3).for_each(|_| plain.learn_beginning(Beginning::Plain));
         assert_eq!(plain.handshake(service), Handshake::None);
-        plain.learn_beginning(Beginning::Tls(exactly(2, 2)));
+        plain.learn_beginning(Beginning::Tls(exactly(2, 2), SIZES));
         assert_eq!(plain.handshake(service), Handshake::Possible, "both are spoken");
     }
 
@@ -462,7 +573,7 @@ mod tests {
     fn followed_connections_show_a_handshake() {
         let mut all = Handshakes::default();
         let service = Some(SocketAddr::from(([10, 0, 0, 1], 8_080)));
-        all.take(POSSIBLE, (4, 4), segments(4, 3), false, None);
+        all.take(POSSIBLE, (4, 4), segments(4, 3), false);
         assert_eq!(all.handshake(service), Handshake::Possible);
         (0..3).for_each(|_| all.learn(exactly(3, 2)));
         assert_eq!(all.handshake(service), Handshake::Tls);
@@ -472,7 +583,7 @@ mod tests {
     fn kinds_of_connections_are_bounded() {
         let mut all = Handshakes::default();
         for asked in 4..1_000 {
-            all.take(POSSIBLE, (1, asked), segments(asked, 3), false, None);
+            all.take(POSSIBLE, (1, asked), segments(asked, 3), false);
         }
         assert!(all.open_to_learn.len() <= 96);
         let told = all.told(Handshake::Tls, &all).all;

@@ -28,6 +28,20 @@ pub(super) struct Run {
     pub(super) messages: Option<NonZero<u32>>,
 }
 
+/// Bytes of data that a client has sent on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct AskedBytes {
+    pub(super) most: u64,
+    /// A FIN may be counted, as one.
+    pub(super) may_count_fin: bool,
+}
+
+impl AskedBytes {
+    fn possible(self) -> impl Iterator<Item = u64> {
+        self.most.saturating_sub(self.may_count_fin.into())..=self.most
+    }
+}
+
 impl Run {
     /// Segments of which each is a message.
     pub(super) fn short(least: u32, most: u32) -> Run {
@@ -42,6 +56,32 @@ impl Run {
         Some((messages.unwrap_or(least).min(most), most))
     }
 }
+/// Bytes that a client sends on connections whose requests are all as long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// In front of the first request.
+    pub(super) before: u64,
+    /// Each request.
+    pub(super) request: u64,
+}
+
+impl Sizes {
+    /// Sizes of one destination: further ones are not kept.
+    const MOST: usize = 8;
+    /// Bytes of a farewell, none included: close_notify of TLS 1.3 and of TLS 1.2 with GCM or ChaCha20, and
+    /// the two alerts of Java's TLS 1.3.
+    const FAREWELLS: [u64; 4] = [0, 24, 31, 48];
+
+    /// Returns the numbers of requests that a client may have sent with so many bytes.
+    fn requests(self, sent: u64) -> impl Iterator<Item = u32> {
+        Sizes::FAREWELLS.into_iter().filter_map(move |farewell| {
+            let requests = sent.checked_sub(self.before + farewell)?;
+            let number = requests.is_multiple_of(self.request).then(|| requests / self.request)?;
+            u32::try_from(number).ok()
+        })
+    }
+}
+
 /// How the connections of a destination begin and end, as those showed that were followed.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Learned {
@@ -51,6 +91,8 @@ pub(super) struct Learned {
     begun: Kinds,
     /// Of those of which segments were sent again meanwhile.
     begun_with_losses: Kinds,
+    /// Sizes that both showed, and how many connections did.
+    sizes: Vec<(Sizes, u32)>,
     /// Connections that began without a handshake.
     plain: u32,
     /// Connections that were followed, those that showed nothing included.
@@ -159,19 +201,30 @@ impl Learned {
     pub(super) fn add_beginning(&mut self, beginning: Beginning) {
         /// Farewells of a client (Java says two), and of a server.
         const FAREWELLS: [u32; 2] = [2, 1];
-        let (kinds, Besides { asked, answered }) = match beginning {
+        let (kinds, Besides { asked, answered }, sizes) = match beginning {
             Beginning::Plain => {
                 self.plain = self.plain.saturating_add(1);
                 return;
             }
-            Beginning::Tls(besides) => (&mut self.begun, besides),
-            Beginning::TlsWithLosses(besides) => (&mut self.begun_with_losses, besides),
+            Beginning::Tls(besides, sizes) => (&mut self.begun, besides, sizes),
+            Beginning::TlsWithLosses(besides, sizes) => {
+                (&mut self.begun_with_losses, besides, sizes)
+            }
         };
         let besides = Besides {
             asked: (asked.0, asked.1 + FAREWELLS[0]),
             answered: (answered.0, answered.1 + FAREWELLS[1]),
         };
         kinds.add(Kind { besides, count: 1 });
+        self.add_sizes(sizes, 1);
+    }
+
+    fn add_sizes(&mut self, sizes: Sizes, count: u32) {
+        if let Some((_, known)) = self.sizes.iter_mut().find(|(known, _)| *known == sizes) {
+            *known = known.saturating_add(count);
+        } else if self.sizes.len() < Sizes::MOST {
+            self.sizes.push((sizes, count));
+        }
     }
 
     pub(super) fn merge(&mut self, other: &Learned) {
@@ -180,6 +233,19 @@ impl Learned {
         self.whole.merge(&other.whole);
         self.begun.merge(&other.begun);
         self.begun_with_losses.merge(&other.begun_with_losses);
+        other.sizes.iter().for_each(|(sizes, count)| self.add_sizes(*sizes, *count));
+    }
+
+    /// Returns the requests of a connection if its bytes are those of connections that were followed, with
+    /// requests that are all as long. It may be by chance.
+    pub(super) fn requests_by_size(&self, behind: &BehindTls) -> Option<Range> {
+        let sent = behind.asked_bytes?;
+        let sure = self.sizes.iter().filter(|(_, count)| *count >= Kinds::ENOUGH);
+        let bounds = behind.requests;
+        let fitting =
+            sure.flat_map(|(sizes, _)| sent.possible().flat_map(|bytes| sizes.requests(bytes)));
+        let fitting = fitting.filter(|number| (bounds.0..=bounds.1).contains(number));
+        fitting.map(|number| (number, number)).reduce(union).filter(|_| self.plain == 0)
     }
 
     /// Returns the requests of a connection. They are exact where the segments of both sides, less those of

@@ -2,7 +2,7 @@
 //!
 //! Owns what the lengths of messages show. Pure: who sent which is found in `newborns`.
 
-use super::learned::{Besides, Range};
+use super::learned::{Besides, Range, Sizes};
 
 /// Segments and bytes that one side sent before the other sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,9 +26,9 @@ pub(super) enum Beginning {
     /// It began with a request.
     Plain,
     /// It began with a handshake of TLS, with so much besides requests and answers, farewells not counted.
-    Tls(Besides),
+    Tls(Besides, Sizes),
     /// It began with a handshake of TLS, and segments were sent again: the bounds of what it has besides are wide.
-    TlsWithLosses(Besides),
+    TlsWithLosses(Besides, Sizes),
 }
 
 impl Beginning {
@@ -52,31 +52,62 @@ impl Beginning {
         if hello.bytes < HELLO || flight.bytes < FLIGHT || third.bytes < LEAST_REQUEST {
             return None;
         }
+        let kind = Second::of(second.bytes, Some(answer.bytes), Some(third.bytes), false);
+        let start = match (kind, more) {
+            (Second::Handshake, _) => Start::Handshake,
+            // The first request is as long as the next.
+            (Second::WithRequest { is_certain: true }, _) => Start::WithRequest,
+            (_, [_, fourth, _, ..]) => {
+                // A long request, and the server's tickets come while it is sent.
+                let parts = second.bytes + third.bytes;
+                let finished = parts.checked_sub(fourth.bytes).filter(|one| is_finished(*one))?;
+                Start::Parted { finished, request: fourth.bytes }
+            }
+            _ => return None,
+        };
+        let (behind_hello, request) = match start {
+            Start::Handshake => (second.bytes, third.bytes),
+            Start::WithRequest => (second.bytes.checked_sub(third.bytes)?, third.bytes),
+            Start::Parted { finished, request } => (finished, request),
+        };
+        let sizes = Sizes { before: hello.bytes + behind_hello, request };
+        if is_lossy {
+            let besides = Besides {
+                asked: (1, hello.segments + MOST_BEHIND_HELLO),
+                answered: (1, flight.segments + TICKETS),
+            };
+            return Some(Beginning::TlsWithLosses(besides, sizes));
+        }
+        let (asked, answered) = match start {
+            Start::Handshake => (second.segments, flight.segments + answer.segments),
+            // Of long requests one may be cut into a few segments more than another.
+            Start::WithRequest if third.segments > 1 => {
+                (MOST_BEHIND_HELLO, with_tickets(*flight, *answer).1)
+            }
+            Start::WithRequest => {
+                (second.segments.checked_sub(1)?, with_tickets(*flight, *answer).1)
+            }
+            Start::Parted { .. } => (MOST_BEHIND_HELLO, flight.segments + answer.segments),
+        };
         // In other connections the network interface was busy, and the kernel joined what follows the first
         // message of a side with a request or an answer.
-        let up_to = |first: &Message, more: u32| (first.segments, first.segments + more);
-        match Second::of(second.bytes, Some(answer.bytes), Some(third.bytes), false) {
-            Second::Handshake | Second::WithRequest { is_certain: true } if is_lossy => {
-                Some(Beginning::TlsWithLosses(Besides {
-                    asked: (1, hello.segments + MOST_BEHIND_HELLO),
-                    answered: (1, flight.segments + TICKETS),
-                }))
-            }
-            Second::Handshake => Some(Beginning::Tls(Besides {
-                asked: up_to(hello, second.segments),
-                answered: up_to(flight, answer.segments),
-            })),
-            // The first request is as long as the next.
-            Second::WithRequest { is_certain: true } => {
-                let with_finished = second.segments.checked_sub(third.segments)?;
-                Some(Beginning::Tls(Besides {
-                    asked: up_to(hello, with_finished),
-                    answered: (flight.segments, with_tickets(*flight, *answer).1),
-                }))
-            }
-            Second::WithRequest { .. } | Second::Unknown => None,
-        }
+        let besides = Besides {
+            asked: (hello.segments, hello.segments + asked),
+            answered: (flight.segments, answered),
+        };
+        Some(Beginning::Tls(besides, sizes))
     }
+}
+
+/// Bytes of a client behind its hello, and its first request.
+#[derive(Debug, Clone, Copy)]
+enum Start {
+    /// The second message is the rest of the handshake.
+    Handshake,
+    /// The first request is behind it.
+    WithRequest,
+    /// The first request is behind it, and the server's tickets came before its end.
+    Parted { finished: u64, request: u64 },
 }
 
 /// Returns the segments of a server's first flight and of the tickets in front of its first answer.
@@ -198,25 +229,27 @@ const MOST_REQUESTS: u64 = 100;
 /// From here on it may have a client's certificate, up to the longest chain of them that is usual.
 const CERTIFICATE: std::ops::Range<u64> = 600..8_000;
 
+/// Returns whether a Finished of TLS 1.3 has so many bytes, a ChangeCipherSpec before it or not.
+fn is_finished(bytes: u64) -> bool {
+    FINISHED_13.iter().any(|one| bytes == *one || bytes == *one + CHANGE_CIPHER_SPEC)
+}
+
 impl Second {
     /// Reads it by its length; `answer`: what the server sent then, `next`: what the client sent next.
     fn of(bytes: u64, answer: Option<u64>, next: Option<u64>, is_of_13: bool) -> Second {
-        let finished = |bytes: u64| {
-            FINISHED_13.iter().any(|one| bytes == *one || bytes == *one + CHANGE_CIPHER_SPEC)
-        };
-        if finished(bytes) {
+        if is_finished(bytes) {
             return Second::Handshake;
         }
         let is_of_12 = KEY_EXCHANGES.iter().any(|key| {
             FINISHED_12.iter().any(|finished| key + CHANGE_CIPHER_SPEC + finished == bytes)
         });
-        let follows_finished = next.is_some_and(|next| bytes > next && finished(bytes - next));
+        let follows_finished = next.is_some_and(|next| bytes > next && is_finished(bytes - next));
         if is_of_12 && !is_of_13 {
             // The server's Finished alone answers it, where there is no ticket: shorter than any answer. The
             // Finished of TLS 1.3 and a request are as long only if that is shorter than most.
-            let is_finished =
+            let is_finished_12 =
                 |answer: u64| FINISHED_12.iter().any(|one| one + CHANGE_CIPHER_SPEC == answer);
-            let is_handshake = answer.is_some_and(is_finished)
+            let is_handshake = answer.is_some_and(is_finished_12)
                 || next.is_some_and(|next| !follows_finished && next >= MOST_REQUESTS);
             return if is_handshake { Second::Handshake } else { Second::Unknown };
         }
@@ -276,7 +309,8 @@ mod tests {
             Beginning::of(&messages, false, false)
         };
         let tls = |asked, answered| {
-            Some(Beginning::Tls(Besides { asked: (1, asked), answered: (1, answered) }))
+            let besides = Besides { asked: (1, asked), answered: (1, answered) };
+            Some(Beginning::Tls(besides, Sizes { before: 1_730 + 64, request: 99 }))
         };
         assert_eq!(of(&[30_000, 90]), Some(Beginning::Plain), "no hello is as long");
         assert_eq!(of(&[517, 30_000]), Some(Beginning::Plain), "no certificate is as long");
@@ -285,5 +319,12 @@ mod tests {
         assert_eq!(of(&[1_730, 1_290, 64 + 99, 1_210, 99, 700]), tls(1, 1), "in two segments");
         assert_eq!(of(&[1_730, 1_290, 64, 510, 99, 700]), tls(2, 2), "opened in advance");
         assert_eq!(of(&[1_730, 1_290, 300, 510, 99, 700]), None, "requests of any length");
+        let parted = Some(Beginning::Tls(
+            Besides { asked: (1, 4), answered: (1, 2) },
+            Sizes { before: 517 + 80, request: 30_000 },
+        ));
+        let upload = [517, 1_290, 14_560, 510, 15_520, 90, 30_000, 90];
+        assert_eq!(of(&upload), parted, "the tickets came before the end of the first request");
+        assert_eq!(of(&upload[..7]), None, "the next request may go on");
     }
 }

@@ -76,6 +76,8 @@ pub(crate) struct Newborn {
     since: Duration,
     /// When the first lookup was asked for that found counts.
     met_at: Duration,
+    /// When the last was that found others than the one before.
+    changed_at: Duration,
     was_found: bool,
     /// Least round trip, in microseconds.
     round_trip: Option<Duration>,
@@ -107,6 +109,7 @@ impl Newborn {
             last: Counts::default(),
             since: Duration::ZERO,
             met_at: Duration::MAX,
+            changed_at: Duration::ZERO,
             was_found: false,
             round_trip: None,
             state: Following::Unmet,
@@ -151,9 +154,13 @@ impl Newborn {
             self.state = Following::Lost;
             return true;
         };
-        match self.state {
-            Following::Unmet => self.meet(row, counts),
-            _ => self.step(counts, now.saturating_sub(self.since)),
+        let is_unmet = self.state == Following::Unmet;
+        if is_unmet || counts != self.last {
+            self.changed_at = asked_at;
+        }
+        match is_unmet {
+            true => self.meet(row, counts),
+            false => self.step(counts, now.saturating_sub(self.since)),
         }
         self.since = asked_at;
         self.met_at = self.met_at.min(asked_at);
@@ -165,11 +172,15 @@ impl Newborn {
 
     /// Takes the end of a round of lookups that was asked for at this time.
     pub(crate) fn end_round(&mut self, asked_at: Duration) {
-        /// A connection is followed for this time, and for so many round trips: its first messages take
-        /// four, and a few requests as many.
+        /// A connection is followed for this time after it was met and after each change, and for so many
+        /// round trips: its first messages take four, and a few requests as many.
         const FOLLOWED_FOR: (Duration, u32) = (Duration::from_millis(150), 8);
+        /// A connection on which long messages are under way is followed for so much longer.
+        const LONG: Duration = Duration::from_secs(2);
         let trips = self.round_trip.unwrap_or_default().min(LONGEST_TRIP) * FOLLOWED_FOR.1;
-        let is_late = asked_at.saturating_sub(self.met_at) > FOLLOWED_FOR.0 + trips;
+        let most = FOLLOWED_FOR.0 + trips;
+        let is_late = asked_at.saturating_sub(self.changed_at) > most
+            || asked_at.saturating_sub(self.met_at) > most + LONG;
         if !std::mem::take(&mut self.was_found) || is_late {
             self.state = Following::Lost;
         }
@@ -387,6 +398,7 @@ impl Tracker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tracker::learned::Sizes;
 
     fn exactly(asked: u32, answered: u32) -> Besides {
         Besides { asked: (asked, asked), answered: (answered, answered) }
@@ -471,7 +483,12 @@ mod tests {
             begun = begun.or(newborn.take_beginning());
         }
         let wide = Besides { asked: (1, 4), answered: (1, 3) };
-        assert_eq!(begun, Some(Beginning::TlsWithLosses(wide)), "a hello that was sent twice");
+        let sizes = Sizes { before: 517 + 80, request: 90 };
+        assert_eq!(
+            begun,
+            Some(Beginning::TlsWithLosses(wide, sizes)),
+            "a hello that was sent twice"
+        );
         assert_eq!(newborn.shown(), None);
     }
 

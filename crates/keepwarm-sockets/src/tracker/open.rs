@@ -133,6 +133,7 @@ impl OpenSocket {
                 // Its hello may be long: nothing is kept that shows it.
                 requests: without_handshake(messages, at_most, true),
                 segments: (messages == at_most).then_some(both),
+                asked_bytes: None,
             },
             shape: self.shape(),
             answers: self.answers_so_far(),
@@ -179,7 +180,6 @@ impl OpenSocket {
             messages: self.messages.get()?,
             behind_tls: BehindTls::default(),
             shape: Shape::Unknown,
-            asked_bytes: None,
             asked_segments: 0,
             answers: self.answers,
             is_stream: false,

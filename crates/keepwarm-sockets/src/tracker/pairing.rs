@@ -397,7 +397,6 @@ impl Tracker {
             requests: asked.requests,
             requests_at_most: asked.at_most,
             behind_tls: asked.behind_tls,
-            asked_bytes: asked.asked_bytes,
             shape: asked.shape,
             is_unanswered: asked.is_unanswered == Some(true),
             waited_ms: asked.waited_ms,

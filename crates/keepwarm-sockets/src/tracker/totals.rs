@@ -195,8 +195,6 @@ pub(super) struct Close {
     pub(super) requests_at_most: Option<u32>,
     /// Reading of the connection as one that began with a handshake.
     pub(super) behind_tls: BehindTls,
-    /// Bytes of the client's messages.
-    pub(super) asked_bytes: Option<u64>,
     /// Whether it may have.
     pub(super) shape: Shape,
     /// The client sent data, and nothing came back.
@@ -231,7 +229,6 @@ impl Close {
             requests: None,
             requests_at_most: None,
             behind_tls: BehindTls::default(),
-            asked_bytes: None,
             shape: Shape::Unknown,
             is_unanswered: false,
             waited_ms: None,
@@ -376,11 +373,11 @@ impl Totals {
                 }
             }
         }
-        let (shape, behind, bytes) = (close.shape, close.behind_tls, close.asked_bytes);
+        let (shape, behind) = (close.shape, close.behind_tls);
         let is_taken = close
             .requests
             .zip(close.requests_at_most)
-            .is_some_and(|plain| self.handshakes.take(shape, plain, behind, false, bytes));
+            .is_some_and(|plain| self.handshakes.take(shape, plain, behind, false));
         if let Some(requests) = close.requests.filter(|_| !is_taken) {
             self.sums.requests.add(requests);
         }
@@ -646,7 +643,7 @@ impl OpenNow {
     pub(super) fn count(&mut self, one: &OpenRequests) {
         let Some(plain) = one.plain else { return };
         self.answers += one.answers;
-        if self.handshakes.take(one.shape, plain, one.behind_tls, one.server_only, None) {
+        if self.handshakes.take(one.shape, plain, one.behind_tls, one.server_only) {
             return;
         }
         self.requests.add(plain.0);
