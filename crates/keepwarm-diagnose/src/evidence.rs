@@ -196,6 +196,8 @@ pub struct Evidence {
     pub unattributed_aborts: u64,
     /// Share of the events of the whole watch that were lost before they were read, from 0 to 1.
     pub lost_share: f64,
+    /// The kernel had not told all closes when the watch ended.
+    pub events_overdue: bool,
     /// Kinds of evidence that this kernel does not report.
     pub missing: MissingEvidence,
     /// Facts that only the load generator knows; `None` if no load of ours is the cause.

@@ -105,6 +105,18 @@ pub(crate) fn with_guessed_side(seen: &Evidence, finding: Finding) -> Finding {
 /// missing is judged alone, and may show the wrong closer.
 fn with_lost_events(seen: &Evidence, finding: Finding) -> Finding {
     let lost = seen.lost_share;
+    let finding = match finding.cause {
+        Cause::Mixed => finding,
+        _ if seen.events_overdue => Finding {
+            confidence: finding.confidence.min(LOST_SOME),
+            summary: format!(
+                "{}; the kernel had not told all closes when the watch ended, so it is less sure",
+                finding.summary
+            ),
+            ..finding
+        },
+        _ => finding,
+    };
     if lost.is_nan() || lost < LOST_LITTLE || matches!(finding.cause, Cause::Mixed) {
         return finding;
     }

@@ -170,6 +170,7 @@ fn evidence(dice: &mut Dice) -> Evidence {
             waiting: pick(dice, &COUNTS),
             backlog: pick(dice, &COUNTS),
         }),
+        events_overdue: pick(dice, &[false, false, true]),
         lost_share: pick(dice, &[0.0, 0.0, 0.0, 0.01, 0.3, 1.0, f64::INFINITY, f64::NAN]),
         open: maybe(dice, |dice| OpenTraffic {
             connections: pick(dice, &COUNTS),

@@ -394,6 +394,8 @@ fn lost_events_lower_and_withhold() {
     let found = is(&lost(0.3), "mixed");
     assert!(found.summary.contains("D1 is withheld: 30 %"), "{}", found.summary);
     is(&Evidence { lost_share: 0.3, ..kept() }, "mixed");
+    let overdue = is(&Evidence { events_overdue: true, ..one_each() }, "D1");
+    assert!(overdue.confidence <= 0.6 && overdue.summary.contains("had not told"), "{overdue:#?}");
     // Levels do not rest on events.
     let stuck = StuckSockets { established: 40, closing: 0, oldest_ms: 5_000, retransmits: 400 };
     assert!(is(&Evidence { stuck, ..lost(0.5) }, "D14").confidence > 0.9);

@@ -47,6 +47,7 @@ pub(super) fn evidence(one: &Destination, report: &HostReport, context: Context)
     let (given_up, waited) = given_up(&one.waited_before_give_up);
     Evidence {
         unattributed_aborts: report.unattributed_aborts,
+        events_overdue: report.events_overdue,
         side_is_guess: one.side_evidence == SideEvidence::Guess && one.service.is_some(),
         window: report.window,
         opened: one.opened,

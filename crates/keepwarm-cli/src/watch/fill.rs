@@ -144,6 +144,7 @@ impl Recorder {
             record.lost_events = Some(report.lost_events);
             record.unattributed_aborts = Some(report.unattributed_aborts);
             record.late_s = Some(report.late.as_secs_f64());
+            record.events_overdue = Some(report.events_overdue);
             record.broken_rules = self.self_test.as_ref().map(broken_rules);
             record.self_test_error.clone_from(&self.self_test_error);
         }

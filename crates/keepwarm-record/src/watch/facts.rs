@@ -49,6 +49,9 @@ pub fn fact(record: &WatchRecord, name: &str) -> Fact {
     if let Some(lost) = record.lost_events.filter(|lost| *lost > 0) {
         return Fact::Absent(format!("{lost} events were lost"));
     }
+    if record.events_overdue == Some(true) {
+        return Fact::Absent("the kernel had not told all events when the watch ended".to_owned());
+    }
     let rows = Rows::of(record, port.parse().unwrap_or(0));
     if !record.counts_closes() && !is_a_state {
         return Fact::Absent(rows.uncounted(rest));
@@ -184,6 +187,10 @@ mod tests {
         assert_eq!(fact(&record, "hop.1.opened"), Fact::count(0));
         record.lost_events = Some(3);
         assert_eq!(fact(&record, "hop.1.opened"), Fact::Absent("3 events were lost".to_owned()));
+        (record.lost_events, record.events_overdue) = (Some(0), Some(true));
+        assert!(
+            matches!(fact(&record, "hop.1.opened"), Fact::Absent(why) if why.contains("ended"))
+        );
     }
 
     #[test]

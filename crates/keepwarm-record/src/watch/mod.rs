@@ -75,6 +75,10 @@ pub struct WatchRecord {
     /// at level L0, and in a record of an older version.
     #[serde(default)]
     pub late_s: Option<f64>,
+    /// Whether the kernel had not told all deaths of the window when the watch ended, so that `opened` and
+    /// `closed` may be too small; `None` at level L0, and in a record of an older version.
+    #[serde(default)]
+    pub events_overdue: Option<bool>,
     /// Rules of the classifier that the self-test refuted on this kernel; `None` where it did not
     /// run.
     pub broken_rules: Option<Vec<String>>,
@@ -117,6 +121,7 @@ impl WatchRecord {
             lost_trace_events: level.traces().then_some(0),
             unattributed_aborts: level.counts_closes().then_some(0),
             late_s: None,
+            events_overdue: None,
             broken_rules: None,
             self_test_error: None,
             without_owner: 0,

@@ -45,6 +45,10 @@ pub struct HostReport {
     /// time. Beyond some 300 ms, TIME_WAITs may have been gone before they were searched for, and
     /// such closes are `unclassified`; idle times are the kernel's and do not suffer.
     pub late: Duration,
+    /// True if the kernel had not told all deaths of the window when the watch ended: its work queue for destroy
+    /// events got no processor time. `opened` and `closed` may be too small, by an unknown number. False in a
+    /// snapshot.
+    pub events_overdue: bool,
     /// State of tracing.
     pub tracing: Tracing,
     /// The network namespaces, where all are watched.
@@ -87,6 +91,7 @@ impl HostReport {
             overflowed: self.overflowed.saturating_sub(earlier.overflowed),
             settled: self.settled,
             late: self.late,
+            events_overdue: self.events_overdue,
             tracing: self.tracing.since(&earlier.tracing),
             namespaces: self.namespaces.clone(),
             polls: self.polls.zip(earlier.polls).map(|(now, then)| now.since(&then)),

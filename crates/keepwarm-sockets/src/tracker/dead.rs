@@ -153,8 +153,11 @@ impl DeadSocket {
         }
         let info = self.event.info.filter(|_| !self.disconnected)?;
         // The kernel's clock says when the last FIN was acknowledged; the event may be made late.
-        let is_acked = Evidence::of(side, &self.event).fin_acked == Some(true);
-        let over = info.last_ack_recv_ms.filter(|_| is_acked).unwrap_or(0);
+        let evidence = Evidence::of(side, &self.event);
+        let is_acked = evidence.fin_acked == Some(true);
+        // Of a client that has gone nothing comes after its FIN but a reset, which counts as no segment here.
+        let has_gone = side == Side::Server && closer == Some(Side::Client) && evidence.fin_seen;
+        let over = info.last_ack_recv_ms.filter(|_| is_acked || has_gone).unwrap_or(0);
         let (sent, received) = (info.last_data_sent_ms, info.last_data_recv_ms);
         // The server had begun the close, after the time between the last request and its farewell.
         if side == Side::Client && self.has_unread_farewell(side) {
@@ -218,10 +221,14 @@ impl DeadSocket {
         };
         // A server may keep its file open for long after the client has closed.
         let since_fin = self.open.and_then(|open| open.idle_at_fin_ms());
+        let evidence = Evidence::of(side, &self.event);
         let waiting = exchange.waiting_ms.map(|waiting| {
-            // A client's socket ends when its FIN is acknowledged, a round trip after the close.
+            // A client's socket ends when its FIN is acknowledged, a round trip after the close. A server's ends
+            // some time after the client's FIN has come, and the kernel may tell it much later.
             let rtt = self.event.info.and_then(|info| info.rtt_us).unwrap_or(0) / 1_000;
-            let over = if side == Side::Client { self.silent } else { Duration::ZERO };
+            let is_over =
+                side == Side::Client || evidence.fin_seen || evidence.fin_acked == Some(true);
+            let over = if is_over { self.silent } else { Duration::ZERO };
             let over = u32::try_from(over.as_millis()).unwrap_or(u32::MAX);
             let over = over.saturating_add(if side == Side::Client { rtt } else { 0 });
             let waited = waiting.saturating_sub(over);

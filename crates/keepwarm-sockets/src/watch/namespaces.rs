@@ -522,6 +522,7 @@ impl WatchedNamespaces {
         let mut sum = HostReport { settled: true, ..HostReport::default() };
         for report in live {
             sum.settled &= report.settled;
+            sum.events_overdue |= report.events_overdue;
             take(&mut sum, report);
         }
         sum.destinations.iter_mut().for_each(|one| self.name(one));

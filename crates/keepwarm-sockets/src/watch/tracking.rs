@@ -43,9 +43,19 @@ const FENCE_AT_MOST: Duration = Duration::from_secs(20);
 /// The least time that the end of a watch has for it, for a watch has to end; more if the caller gives more
 /// for rest. Where that is not enough the window is not settled, and sockets whose events have not come are
 /// in no count.
-const LAST_FENCE: Duration = Duration::from_secs(1);
+const LAST_FENCE: Duration = Duration::from_secs(3);
 /// From this lateness on, the watch was short of processor time.
 const STARVED: Duration = Duration::from_millis(500);
+
+/// Outcome of a wait for the events of all deaths until then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fence {
+    Passed,
+    /// Some have not come in time.
+    Overdue,
+    /// No socket could be closed on purpose.
+    Unknown,
+}
 
 /// State of the tracking thread.
 ///
@@ -150,7 +160,9 @@ impl Tracking {
             return Err(Error::too_many(Operation::Watch, "sockets to watch", MAX_BASELINE));
         }
         self.tracker.handle_baseline();
-        if !self.pass_fence(FENCE_WAITS, FENCE_AT_MOST)? && self.shared.lost_events() == 0 {
+        if self.pass_fence(FENCE_WAITS, FENCE_AT_MOST)? != Fence::Passed
+            && self.shared.lost_events() == 0
+        {
             let why = if self.late >= STARVED {
                 "no destroy event came in time: this machine is too busy for a watch"
             } else {
@@ -393,9 +405,8 @@ impl Tracking {
         Ok(())
     }
 
-    /// Waits until every event of a death before now has been handled. Returns false if that could
-    /// not be shown.
-    fn pass_fence(&mut self, waits: u32, at_most: Duration) -> Result<bool, Error> {
+    /// Waits until every event of a death before now has been handled.
+    fn pass_fence(&mut self, waits: u32, at_most: Duration) -> Result<Fence, Error> {
         let cookies = fence();
         let shown = !cookies.is_empty();
         self.fences.put(cookies);
@@ -422,7 +433,11 @@ impl Tracking {
         }
         let has_passed = self.fences.have_passed();
         self.shared.forgive(self.fences.end());
-        Ok(shown && has_passed)
+        Ok(match (shown, has_passed) {
+            (false, _) => Fence::Unknown,
+            (true, true) => Fence::Passed,
+            (true, false) => Fence::Overdue,
+        })
     }
 
     /// Ends the window with a last dump, and reports it.
@@ -431,14 +446,14 @@ impl Tracking {
         let closed_at = self.schedule.last_dump();
         self.owners.find(&mut self.tracker);
         self.tracker.close_window();
-        let is_complete = self.pass_fence(FENCE_WAITS, settle.max(LAST_FENCE))?;
+        let fence = self.pass_fence(FENCE_WAITS, settle.max(LAST_FENCE))?;
         if self.tracker.unsearched_since().is_some() {
             self.dump(false)?;
         }
         let window = Window {
             now: self.shared.now(),
             length: closed_at.saturating_sub(opened_at),
-            settled: rested && is_complete,
+            settled: rested && fence == Fence::Passed,
             time_waits_refused: self.refused.since_start(),
             lost_events: self.shared.lost_events(),
         };
@@ -447,7 +462,7 @@ impl Tracking {
         let levels_at = self.shared.instant(self.tracker.levels_at());
         let mut report = self.tracker.finish(&window);
         complete(&mut report, self.namespace.as_ref(), levels_at);
-        Ok(HostReport { tracing, late, ..report })
+        Ok(HostReport { tracing, late, events_overdue: fence == Fence::Overdue, ..report })
     }
 
     /// Dumps until a dump shows rest, or `settle` is over. Returns true if there was rest.
@@ -534,6 +549,16 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn events_that_do_not_come_are_overdue() {
+        // Nobody reads the events of this watch.
+        let dumper = Dumper::open().expect("a netlink socket");
+        let shared = Arc::new(Shared::new());
+        let tracking = Tracking::new(Scope::of_port(1), shared, dumper, Owners::new(None));
+        let report = tracking.close(Duration::ZERO, Duration::ZERO).expect("a report");
+        assert!(report.events_overdue && !report.settled);
+    }
 
     /// The command comes between an action and the next wait: the gap is one dump long in reality.
     #[test]

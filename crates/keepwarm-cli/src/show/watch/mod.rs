@@ -207,6 +207,13 @@ fn head(record: &WatchRecord, columns: usize) -> String {
             were(lost)
         ));
     }
+    if record.events_overdue == Some(true) {
+        notes.push(
+            "the kernel had not told all closes when the watch ended, for it got no processor time: opened \
+             and closed may be too small"
+                .to_owned(),
+        );
+    }
     if let Some(late) = record.late_s.filter(|late| *late >= WORTH_A_NOTE_S) {
         notes.push(format!(
             "the watch was late by {late:.1} s, for want of processor time or stopped: closes of then \

@@ -129,6 +129,7 @@ fn weak_evidence_is_noted() {
     record.lost_events = Some(1_200);
     record.lost_trace_events = Some(7);
     record.late_s = Some(2.5);
+    record.events_overdue = Some(true);
     record.broken_rules = Some(vec!["who closed first".to_owned(), "unread data".to_owned()]);
     record.self_test_error = Some("no file descriptor is left".to_owned());
     record.without_owner = 1;
