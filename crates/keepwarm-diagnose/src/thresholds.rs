@@ -202,6 +202,11 @@ pub(crate) const LIMITED: f64 = 0.8;
 pub(crate) const PILED_UP: f64 = 0.7;
 /// D1, if they piled up at about one time: so does a pool that is filled, or a set of silent subscriptions.
 pub(crate) const PILED_UP_AT_ONCE: f64 = 0.5;
+/// Highest confidence of D1 and D6 over TLS, if both sides closed first in a part of the connections: a server
+/// closes too when it has read a farewell.
+pub(crate) const FAREWELLS_MEET: f64 = 0.6;
+/// From this share of the closers on, D1 is likelier there than D6.
+pub(crate) const MORE_THAN_HALF: f64 = 0.5;
 /// D1, if each connection carried a few requests.
 pub(crate) const FEW_REQUESTS: f64 = 0.6;
 /// D2, by the idle set of a known client.

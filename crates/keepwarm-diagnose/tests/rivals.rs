@@ -330,6 +330,22 @@ fn lifetime_may_be_an_idle_time_before_a_farewell() {
 }
 
 #[test]
+fn closes_of_a_server_may_answer_farewells() {
+    let mixed = Evidence { local_fin: 880, remote_fin: 120, ..one_each() };
+    assert_eq!(first(&mixed).code, "D6");
+    let over_tls = Evidence {
+        messages: Messages::WithHandshakePerhaps(requests(1, 1000).unwrap()),
+        requests: requests(5, 5000),
+        ..mixed
+    };
+    is_doubted(&over_tls, "D1", "(D6)");
+    let most = Evidence { local_fin: 490, remote_fin: 510, ..over_tls.clone() };
+    is_doubted(&most, "D6", "(D1)");
+    let all = Evidence { local_fin: 20, remote_fin: 980, ..over_tls };
+    assert!(!first(&all).summary.contains("(D1)"), "{:?}", first(&all));
+}
+
+#[test]
 fn few_messages_behind_a_handshake_are_no_limit() {
     let mixed = requests(5, 5_000).map(|all| Requests { common_share: 0.62, ..all });
     let seen = |least| Evidence {

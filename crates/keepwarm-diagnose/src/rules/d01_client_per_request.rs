@@ -6,8 +6,8 @@ use crate::evidence::{Evidence, Messages, PolledEvidence, Requests, Side, share}
 use crate::finding::{Cause, Finding};
 use crate::thresholds::{
     ANSWERED_AFTER_CLOSE, AT_ONCE_MS, DOMINANT, ENDED_ONCE, ENOUGH_CLOSES, ENOUGH_TO_LEAK,
-    FEW_REQUESTS, IDLE_BESIDE_NEW, INTRODUCED, LONG_ENOUGH, LONGEST_FAREWELL_MS, NEARLY_ALL,
-    ONE_REQUEST, PILED_UP, PILED_UP_AT_ONCE, SOMEWHAT_LATE, TIMEOUT_MS, WORTH_A_CAUSE,
+    FAREWELLS_MEET, FEW_REQUESTS, IDLE_BESIDE_NEW, INTRODUCED, LONG_ENOUGH, LONGEST_FAREWELL_MS,
+    NEARLY_ALL, ONE_REQUEST, PILED_UP, PILED_UP_AT_ONCE, SOMEWHAT_LATE, TIMEOUT_MS, WORTH_A_CAUSE,
 };
 use crate::words::{counted, millis, percent, thousands};
 
@@ -110,6 +110,21 @@ pub(super) fn judge(seen: &Evidence, each: &OneEach) -> Option<Finding> {
         );
     }
     Some(finding(seen, Cause::ClientPerRequest, confidence, summary))
+}
+
+/// Finds a client that closes each connection itself after one request, where some of the server's closes came
+/// first: it closes when it has read the client's farewell. `rival`: the confidence of D6.
+pub(super) fn behind_farewells(seen: &Evidence, each: &OneEach, rival: f64) -> Finding {
+    let summary = format!(
+        "{} connections were closed after one request each{}, {} of them first by the client and the others \
+         perhaps at its farewell: it opens a connection for each request and throws it away after it; or one \
+         of the two says Connection: close (D6){}",
+        thousands(seen.closed()),
+        each.probes,
+        percent(seen.share_closed_by(Side::Client)),
+        each.bound
+    );
+    finding(seen, Cause::ClientPerRequest, rival.min(FAREWELLS_MEET), summary)
 }
 
 /// Finds a client that throws a pool away after a few requests: no pool closes the last connection

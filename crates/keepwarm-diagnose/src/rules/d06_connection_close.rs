@@ -1,10 +1,12 @@
 //! D6: one request a connection, because one side says `Connection: close` or HTTP/1.0.
 
-use super::finding;
 use super::one_request_each::OneEach;
+use super::{d01_client_per_request, finding};
 use crate::evidence::{Evidence, LoadKnowledge, Side, share};
 use crate::finding::{Cause, Finding};
-use crate::thresholds::{DOMINANT, EITHER_SIDE, KNOWN_CLOSERS, WORTH_A_CAUSE};
+use crate::thresholds::{
+    DOMINANT, EITHER_SIDE, FAREWELLS_MEET, KNOWN_CLOSERS, MORE_THAN_HALF, NEARLY_ALL, WORTH_A_CAUSE,
+};
 use crate::words::{percent, thousands};
 
 /// Finds orderly closes at once after one request each, by either side.
@@ -39,7 +41,20 @@ pub(super) fn judge(seen: &Evidence, each: &OneEach) -> Option<Finding> {
     // The kernel's evidence does not show which side says it.
     let sure = if said_by.is_some() { 1.0 } else { EITHER_SIDE };
     let of_known = if known_share >= DOMINANT { 1.0 } else { known_share };
-    let confidence = each.share * sure * of_known * each.certainty * OneEach::punctuality(idle);
+    let mut confidence = each.share * sure * of_known * each.certainty * OneEach::punctuality(idle);
+    let mut summary = summary;
+    let of_client = share(seen.closed_by(Side::Client), known);
+    // Behind a handshake a client that waits for the server's farewell closes second, whatever was said.
+    let may_be_farewells = seen.load.is_none() && seen.messages.may_have_handshake();
+    if may_be_farewells && of_client >= MORE_THAN_HALF {
+        return Some(d01_client_per_request::behind_farewells(seen, each, confidence));
+    }
+    if may_be_farewells && of_client >= 1.0 - NEARLY_ALL {
+        confidence = confidence.min(FAREWELLS_MEET);
+        summary.push_str(
+            "; or the client throws connections away (D1), and the server's farewell came first",
+        );
+    }
     Some(finding(seen, Cause::ConnectionClose { said_by }, confidence, summary))
 }
 
