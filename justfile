@@ -68,7 +68,7 @@ bench-closing *ARGS:
 
 # Every verdict of `keepwarm watch` held against packets off loopback, as a table; WORDS choose situations by name
 truth *WORDS:
-    KEEPWARM_TRUTH_ONLY="{{WORDS}}" cargo test -p keepwarm-cli --test truth all_situations -- --ignored --nocapture
+    KEEPWARM_TRUTH_ONLY="{{WORDS}}" cargo test --release -p keepwarm-cli --test truth all_situations -- --ignored --nocapture
 
 # How wide the bounds of requests a connection are, for bodies of 0 to 1 MiB both ways and losses up to 5 %; takes root
 widths:
@@ -76,7 +76,7 @@ widths:
 
 # How often a finding names a cause of a random mixture, by confidence
 calibrate MIXTURES="200" SEED="1":
-    KEEPWARM_TRUTH_MIXTURES={{MIXTURES}} KEEPWARM_TRUTH_SEED={{SEED}} cargo test -p keepwarm-cli --test truth of_mixtures -- --ignored --nocapture
+    KEEPWARM_TRUTH_MIXTURES={{MIXTURES}} KEEPWARM_TRUTH_SEED={{SEED}} cargo test --release -p keepwarm-cli --test truth of_mixtures -- --ignored --nocapture
 
 # Each decoder on mutated inputs, for SECONDS a target; takes cargo-fuzz and a C++ compiler (fuzz/Cargo.toml lists them)
 fuzz SECONDS="60" *TARGETS:

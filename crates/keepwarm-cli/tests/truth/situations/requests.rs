@@ -614,4 +614,68 @@ pub(super) const ALL: &[Situation] = &[
         never: &["healthy", "D1", "D6", "D11"],
         ..BASE
     },
+    Situation {
+        name: "curl-five-each-tls",
+        mechanism: 2,
+        needs: &["curl", "nginx"],
+        wire: near,
+        serve: "sed -e 's/@SSL@/ssl/' -e 's/@MORE@//' $P/nginx.conf > nginx.conf \
+                && exec nginx -p . -c nginx.conf",
+        play: "seq 60 | xargs -P 4 -I{} sh -c 'u=https://10.107.0.2:8080/{}; curl -sk -o 1 -o 1 -o 1 -o 1 \
+               -o 1 $u/a $u/b $u/c $u/d $u/e'; echo requests=300; echo done",
+        expect: &both_or_unsure(&["D5", "D1"]),
+        never: &["healthy", "D2", "D13"],
+        requests: Requests::Bound,
+        ..BASE
+    },
+    Situation {
+        name: "curl-one-each-tls",
+        mechanism: 2,
+        needs: &["curl", "nginx"],
+        wire: near,
+        serve: "sed -e 's/@SSL@/ssl/' -e 's/@MORE@//' $P/nginx.conf > nginx.conf \
+                && exec nginx -p . -c nginx.conf",
+        play: "seq 200 | xargs -P 4 -I{} curl -sk -o /dev/null https://10.107.0.2:8080/{}; echo requests=200; \
+               echo done",
+        expect: &both_or_unsure(CHURN),
+        never: &["healthy", "D2", "D5", "D13"],
+        requests: Requests::Bound,
+        ..BASE
+    },
+    Situation {
+        name: "go-one-each-tls",
+        mechanism: 2,
+        needs: &["go"],
+        wire: near,
+        serve: "exec $PEER -addr :8080 -tls",
+        play: "exec $PEER -url https://10.107.0.2:8080/ -mode per-request -n 400 -c 4",
+        expect: &both_or_unsure(CHURN),
+        never: &["healthy", "D2", "D5", "D13"],
+        requests: Requests::Bound,
+        ..BASE
+    },
+    Situation {
+        name: "node-ten-each-tls",
+        mechanism: 2,
+        needs: &["go", "node"],
+        wire: near,
+        serve: "exec $PEER -addr :8080 -tls",
+        play: "exec node $P/client.js ten 600 5 https://10.107.0.2:8080/",
+        expect: &both_or_unsure(&["D5"]),
+        never: &["healthy", "D2", "D13"],
+        requests: Requests::Bound,
+        ..BASE
+    },
+    Situation {
+        name: "session-of-ten-each-tls",
+        mechanism: 2,
+        needs: &["go", "python:requests"],
+        wire: near,
+        serve: "exec $PEER -addr :8080 -tls",
+        play: "exec $PY -c '\nimport requests, threading, urllib3\nurllib3.disable_warnings()\ndef go():\n  for _ in range(12):\n    with requests.Session() as c:\n      for i in range(10): c.get(\"https://10.107.0.2:8080/items/%d\" % (i * 7), verify=False)\nts = [threading.Thread(target=go) for _ in range(5)]\n[t.start() for t in ts]; [t.join() for t in ts]; print(\"requests=600\"); print(\"done\")'",
+        expect: &both_or_unsure(&["D5"]),
+        never: &["healthy", "D2", "D13"],
+        requests: Requests::Bound,
+        ..BASE
+    },
 ];
