@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::clients::{CLIENTS, FEATURED, Failure, GO, H2_SPAWNED};
+use crate::clients::{BARE_SOCKET, CLIENTS, FEATURED, Failure, GO, H2_SPAWNED};
 use crate::row::{Document, Row, SCHEMA, Skipped, Summary};
 use crate::scenario::{Scenario, Wire};
 use crate::{go, nghttpd, place, table};
@@ -91,7 +91,11 @@ fn play(
 }
 
 fn measures(client: &str, scenario: Scenario) -> bool {
-    client != H2_SPAWNED || scenario.http2().is_some()
+    match client {
+        BARE_SOCKET => scenario.is_one_stream(),
+        H2_SPAWNED => scenario.http2().is_some(),
+        _ => true,
+    }
 }
 
 fn measure(client: &str, scenario: Scenario, percent: usize) -> Result<Row, Failure> {

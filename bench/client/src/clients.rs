@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::SendRequest;
+use hyper::header::{HeaderValue, USER_AGENT};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
@@ -21,15 +22,21 @@ pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// In the order in which they take turns. All but the last are measured in this process.
 pub(crate) const CLIENTS: &[&str] =
-    &["keepwarm", "reqwest", "hyper-util", "hyper-spawned", H2_SPAWNED, GO];
+    &["keepwarm", "reqwest", "hyper-util", "hyper-spawned", H2_SPAWNED, BARE_SOCKET, GO];
 /// The `h2` crate alone: the limit of what is built on it. By HTTP/2 only.
 pub(crate) const H2_SPAWNED: &str = "h2-spawned";
+/// No client at all: the limit of what is built on tokio. One request at a time by HTTP/2 only.
+pub(crate) const BARE_SOCKET: &str = "bare-socket";
 pub(crate) const GO: &str = "go";
 /// Clients that undo gzip and keep cookies.
 pub(crate) const FEATURED: &[&str] = &["keepwarm", "reqwest"];
 
 /// The cookie that they send.
 const COOKIE: &str = "session=0123456789abcdef0123456789abcdef; Path=/";
+
+/// Field of each request by HTTP/2 of the clients that send none by themselves: keepwarm sends its own
+/// `User-Agent`, and reqwest an `Accept`.
+pub(crate) const AGENT: HeaderValue = HeaderValue::from_static("bench-client/1.0");
 
 /// The URL that is asked for, and the authority that is trusted if it is https.
 pub(crate) struct Target {
@@ -138,6 +145,7 @@ impl Lane for Reqwest {
 pub(crate) struct HyperUtil<C> {
     client: legacy::Client<C, Empty<Bytes>>,
     uri: hyper::Uri,
+    agent: Option<HeaderValue>,
 }
 
 impl HyperUtil<HttpConnector> {
@@ -169,14 +177,18 @@ impl<C: Connect + Clone + Send + Sync + 'static> HyperUtil<C> {
             .http2_only(target.http2.is_some())
             .build(connector);
         let uri: hyper::Uri = target.url.parse()?;
-        let lane = || Self { client: client.clone(), uri: uri.clone() };
+        let agent = target.http2.map(|_| AGENT);
+        let lane = || Self { client: client.clone(), uri: uri.clone(), agent: agent.clone() };
         Ok((0..count).map(|_| lane()).collect())
     }
 }
 
 impl<C: Connect + Clone + Send + Sync + 'static> Lane for HyperUtil<C> {
     async fn get(&mut self) -> Result<usize, Failure> {
-        let request = hyper::Request::get(self.uri.clone()).body(Empty::new())?;
+        let mut request = hyper::Request::get(self.uri.clone()).body(Empty::new())?;
+        if let Some(agent) = &self.agent {
+            request.headers_mut().insert(USER_AGENT, agent.clone());
+        }
         let response = self.client.request(request).await?;
         check(response.status().as_u16())?;
         length_of(response.into_body()).await
@@ -186,7 +198,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Lane for HyperUtil<C> {
 /// No pool at all: a hyper connection for each task, its driver spawned as hyper's guide shows.
 pub(crate) struct HyperSpawned {
     address: String,
-    host: hyper::header::HeaderValue,
+    host: HeaderValue,
     path: hyper::Uri,
     tls: Option<TlsConnector>,
     sender: Option<SendRequest<Empty<Bytes>>>,
@@ -202,7 +214,7 @@ impl HyperSpawned {
         let address = uri.authority().ok_or("no address")?.as_str().to_owned();
         let lane = || {
             Ok(Self {
-                host: hyper::header::HeaderValue::from_str(&address)?,
+                host: HeaderValue::from_str(&address)?,
                 address: address.clone(),
                 path: uri.path().parse()?,
                 tls: tls.clone(),

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use http_body_util::Empty;
+use hyper::header::USER_AGENT;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-use crate::clients::{Failure, Lane, Target, check, length_of};
+use crate::clients::{AGENT, Failure, Lane, Target, check, length_of};
 
 /// Windows as keepwarm has them.
 const STREAM_WINDOW: u32 = 4 << 20;
@@ -59,7 +60,7 @@ impl H2Spawned {
 impl Lane for H2Spawned {
     async fn get(&mut self) -> Result<usize, Failure> {
         std::future::poll_fn(|cx| self.sender.poll_ready(cx)).await?;
-        let request = http::Request::get(self.uri.clone()).body(())?;
+        let request = http::Request::get(self.uri.clone()).header(USER_AGENT, AGENT).body(())?;
         let (response, _) = self.sender.send_request(request, true)?;
         let response = response.await?;
         check(response.status().as_u16())?;
@@ -97,7 +98,8 @@ impl HyperHttp2 {
 impl Lane for HyperHttp2 {
     async fn get(&mut self) -> Result<usize, Failure> {
         self.sender.ready().await?;
-        let request = hyper::Request::get(self.uri.clone()).body(Empty::new())?;
+        let request =
+            hyper::Request::get(self.uri.clone()).header(USER_AGENT, AGENT).body(Empty::new())?;
         let response = self.sender.send_request(request).await?;
         check(response.status().as_u16())?;
         length_of(response.into_body()).await

@@ -5,6 +5,7 @@
 
 mod all;
 mod allocations;
+mod bare_socket;
 mod clients;
 mod clients_http2;
 mod closing;
@@ -36,7 +37,8 @@ usage: bench-client [all] [--json] [--quick] [--rounds N] [--percent N] [--scena
        bench-client server BYTES [tls|gzip|h2|nghttpd]
                                     the server by itself; ends when its standard input ends
 
-clients: keepwarm, reqwest, hyper-util, hyper-spawned, h2-spawned (by HTTP/2 only), go
+clients: keepwarm, reqwest, hyper-util, hyper-spawned, h2-spawned (by HTTP/2 only),
+bare-socket (no client, one stream of HTTP/2 only), go
 scenarios: get8-c100-t1, get8-c1-t1, get8-c1000-t1, get16k-c100-t1, get1m-c100-t1; -t2 for each of
 them; tls-get8-c100-t1 and so on for all ten; gzip1k-c100-t1 and gzip64k-c100-t1 with a
 cookie, of keepwarm and reqwest; by HTTP/2 h2-get8-s1-t1, -s10-, -s100-, -c4s100-, h2-get1m-t1,

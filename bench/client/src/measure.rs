@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::bare_socket::BareSocket;
 use crate::clients::{
-    CLIENTS, Failure, GO, H2_SPAWNED, HyperSpawned, HyperUtil, Keepwarm, Lane, Reqwest, Target,
+    BARE_SOCKET, CLIENTS, Failure, GO, H2_SPAWNED, HyperSpawned, HyperUtil, Keepwarm, Lane,
+    Reqwest, Target,
 };
 use crate::clients_http2::{H2Spawned, HyperHttp2};
 use crate::row::Row;
@@ -81,6 +83,9 @@ async fn measure_here(
         }
         H2_SPAWNED if scenario.http2().is_some() => {
             measure(H2Spawned::lanes(target, count).await?, scenario, percent).await
+        }
+        BARE_SOCKET if scenario.is_one_stream() => {
+            measure(BareSocket::lanes(target, count).await?, scenario, percent).await
         }
         "hyper-spawned" => measure(HyperSpawned::lanes(target, count)?, scenario, percent).await,
         _ => Err(format!("no client {client:?}; there are {}", CLIENTS.join(", ")).into()),

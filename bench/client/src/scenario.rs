@@ -96,6 +96,11 @@ impl Scenario {
         }
     }
 
+    /// Returns whether one request at a time is made, by HTTP/2.
+    pub(crate) fn is_one_stream(&self) -> bool {
+        self.http2().is_some() && self.shape.concurrency == 1
+    }
+
     /// Measured requests of each task, at `percent` of the default; at least one.
     pub(crate) fn requests_per_task(&self, percent: usize) -> usize {
         (self.shape.requests * percent / 100 / self.shape.concurrency).max(1)
