@@ -132,7 +132,7 @@ const HELLO: u64 = 150;
 /// Bytes of a server's first flight, at least. A HelloRetryRequest is shorter, and a second hello follows it.
 const FLIGHT: u64 = 150;
 /// Shortest request, in a record of TLS 1.3: `GET / HTTP/1.0` and an empty line. Farewells are shorter.
-const LEAST_REQUEST: u64 = 40;
+pub(super) const LEAST_REQUEST: u64 = 40;
 
 /// Returns the requests of a whole connection and what it has besides, if its messages are those of
 /// HTTP/1.1 behind a handshake of TLS for certain.
@@ -194,6 +194,12 @@ pub(super) fn behind_handshake(messages: &[Message]) -> Option<(u32, Besides)> {
             (flight.segments + tickets, flight.segments + tickets + most)
         }
     };
+    // The server says farewell behind the client's.
+    let said_back = match rest.last() {
+        Some(last) if farewell.is_some() && rest.len() % 2 == 1 => last.segments,
+        _ => 0,
+    };
+    let answered = (answered.0 + said_back, answered.1 + said_back);
     (requests > 0).then_some((requests, Besides { asked: (asked, asked), answered }))
 }
 
@@ -287,6 +293,18 @@ mod tests {
         assert_eq!(requests(&[280, 3_100, 126, 51, 210, 500, 210, 500, 31]), Some(2), "TLS 1.2");
         assert_eq!(requests(&[280, 3_100, 126, 258, 210, 500]), Some(1), "TLS 1.2 with a ticket");
         assert_eq!(requests(&[1_730, 1_290, 64, 510, 90, 700]), Some(1), "opened in advance");
+    }
+
+    #[test]
+    fn farewell_of_the_server_is_no_answer() {
+        let besides = |bytes: &[u64]| {
+            let messages: Vec<_> =
+                bytes.iter().map(|bytes| Message { segments: 1, bytes: *bytes }).collect();
+            behind_handshake(&messages).map(|(_, besides)| besides.answered)
+        };
+        assert_eq!(besides(&[1_730, 1_290, 64 + 90, 700, 24]), Some((1, 1)));
+        assert_eq!(besides(&[1_730, 1_290, 64 + 90, 700, 24, 24]), Some((2, 2)));
+        assert_eq!(besides(&[1_730, 1_290, 64 + 99, 700, 99, 700, 24, 24]), Some((2, 2)));
     }
 
     #[test]

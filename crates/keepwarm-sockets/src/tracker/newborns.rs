@@ -20,7 +20,7 @@ use std::time::Duration;
 use super::Tracker;
 use super::destinations::DestinationId;
 use super::learned::Besides;
-use super::messages::{Beginning, Message, behind_handshake};
+use super::messages::{Beginning, LEAST_REQUEST, Message, behind_handshake};
 use crate::kernel::keyed_hash::Map;
 use crate::kernel::socket::{Side, Socket, State, TcpInfo};
 use crate::kernel::wire::diag::SocketLookup;
@@ -260,7 +260,15 @@ impl Newborn {
             return None;
         }
         let (_, besides) = behind_handshake(&self.messages)?;
-        Some(Shown { cookie: self.cookie, asked: self.last.asked.segments, besides })
+        let last_is_by_client = self.messages.len() % 2 == 1;
+        let last_is_farewell = self.messages.last().is_some_and(|last| last.bytes < LEAST_REQUEST);
+        Some(Shown {
+            cookie: self.cookie,
+            asked: self.last.asked.segments,
+            answered: self.last.answered.segments,
+            is_answered: !last_is_by_client || last_is_farewell,
+            besides,
+        })
     }
 
     /// Returns whether this is the socket of a row.
@@ -275,7 +283,25 @@ pub(super) struct Shown {
     pub(super) cookie: u64,
     /// Segments with data from the client.
     pub(super) asked: u32,
+    /// Segments with data from the server.
+    answered: u32,
+    /// All requests are answered: what the server sends now is a farewell.
+    is_answered: bool,
     pub(super) besides: Besides,
+}
+
+impl Shown {
+    /// Returns what it has shown when it has died with so many segments of each side; `None` if they hold more
+    /// than the server's farewell, which may come behind the client's FIN.
+    fn at_death(self, asked: u32, answered: u32) -> Option<Shown> {
+        /// Segments of a farewell.
+        const FAREWELL: u32 = 2;
+        let farewell = answered.checked_sub(self.answered)?;
+        let is_farewell = farewell == 0 || (self.is_answered && farewell <= FAREWELL);
+        let (least, most) = self.besides.answered;
+        let besides = Besides { answered: (least + farewell, most + farewell), ..self.besides };
+        (asked == self.asked && is_farewell).then_some(Shown { besides, ..self })
+    }
 }
 
 /// Young connections that the last dump met, and what followed ones have shown.
@@ -316,9 +342,9 @@ impl Newborns {
         self.shown.insert(shown.cookie, shown);
     }
 
-    /// Takes what a socket has shown that has died with so many segments of the client's.
-    pub(super) fn take(&mut self, cookie: u64, asked: u32) -> Option<Shown> {
-        self.shown.remove(&cookie).filter(|shown| shown.asked == asked)
+    /// Takes what a socket has shown that has died with so many segments of each side.
+    pub(super) fn take(&mut self, cookie: u64, asked: u32, answered: u32) -> Option<Shown> {
+        self.shown.remove(&cookie).and_then(|shown| shown.at_death(asked, answered))
     }
 }
 
@@ -490,6 +516,23 @@ mod tests {
             "a hello that was sent twice"
         );
         assert_eq!(newborn.shown(), None);
+    }
+
+    #[test]
+    fn farewell_behind_a_fin_is_no_answer() {
+        let shown = |is_answered| Shown {
+            cookie: 1,
+            asked: 3,
+            answered: 4,
+            is_answered,
+            besides: exactly(2, 3),
+        };
+        let besides = |one: Option<Shown>| one.map(|shown| shown.besides);
+        assert_eq!(besides(shown(true).at_death(3, 4)), Some(exactly(2, 3)));
+        assert_eq!(besides(shown(true).at_death(3, 5)), Some(exactly(2, 4)), "a farewell");
+        assert_eq!(shown(false).at_death(3, 5), None, "an answer, perhaps");
+        assert_eq!(shown(true).at_death(3, 7), None, "more than a farewell");
+        assert_eq!(shown(true).at_death(4, 4), None, "another request");
     }
 
     #[test]

@@ -413,7 +413,8 @@ impl Tracker {
         let known = dead.open.as_ref().and_then(|open| self.known_destination(open, service, side));
         let destination = known.unwrap_or_else(|| self.destination_id(service, side));
         self.note_side(destination, &dead.event);
-        if let Some(shown) = self.newborns.take(dead.event.cookie, asked_segments(&close)) {
+        let (of_client, of_server) = segments(&close);
+        if let Some(shown) = self.newborns.take(dead.event.cookie, of_client, of_server) {
             self.destinations.get_mut(destination).learn(shown.besides);
         }
         let totals = self.destinations.get_mut(destination);
@@ -548,9 +549,10 @@ impl Tracker {
     }
 }
 
-/// Returns the segments of the client's on a connection.
-fn asked_segments(close: &Close) -> u32 {
-    close.behind_tls.segments.map_or(0, |both| both.asked.segments.1)
+/// Returns the segments with data of the client's and of the server's on a connection.
+fn segments(close: &Close) -> (u32, u32) {
+    let both = close.behind_tls.segments;
+    both.map_or((0, 0), |both| (both.asked.segments.1, both.answered.segments.1))
 }
 
 /// Returns the side that began a close, if one did.
