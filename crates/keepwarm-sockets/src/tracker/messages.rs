@@ -159,14 +159,21 @@ pub(super) fn behind_handshake(messages: &[Message]) -> Option<(u32, Besides)> {
         one.bytes >= LEAST_REQUEST && first.is_some_and(|first| first.bytes == one.bytes)
     };
     let of_request = first.map_or(1, |first| first.segments);
-    if second.segments >= MOST_SECOND + of_request || !asked.iter().all(is_like_first) {
+    let are_alike = asked.iter().all(is_like_first);
+    let are_long = asked.iter().all(|one| one.bytes >= MOST_REQUESTS);
+    if second.segments >= MOST_SECOND + of_request || !(are_alike || are_long) {
         return None;
     }
     let more = u32::try_from(asked.len()).ok()?;
     let answer = rest.first().copied();
     let is_of_13 = farewell.is_some_and(|last| last.bytes == CLOSE_NOTIFY_13);
     let (answer_bytes, next) = (answer.map(|one| one.bytes), first.map(|first| first.bytes));
-    let (requests, with_finished) = match Second::of(second.bytes, answer_bytes, next, is_of_13) {
+    let second_is = Second::of(second.bytes, answer_bytes, next, is_of_13);
+    // Where the first request is as long as the next, the tickets came between no parts of it.
+    if !are_alike && second_is != (Second::WithRequest { is_certain: true }) {
+        return None;
+    }
+    let (requests, with_finished) = match second_is {
         Second::Handshake => (more, second.segments),
         // The first request is behind the Finished. Another one of the same length, a farewell or the hello
         // of OpenSSL show that it is no plain request.
@@ -290,6 +297,7 @@ mod tests {
             "the length of a handshake of TLS 1.2"
         );
         assert_eq!(requests(&[1_730, 1_290, 64 + 99, 700, 99, 700, 99, 650]), Some(3));
+        assert_eq!(requests(&[1_730, 1_290, 64 + 199, 700, 199, 700, 230, 650, 24]), Some(3));
         assert_eq!(requests(&[280, 3_100, 126, 51, 210, 500, 210, 500, 31]), Some(2), "TLS 1.2");
         assert_eq!(requests(&[280, 3_100, 126, 258, 210, 500]), Some(1), "TLS 1.2 with a ticket");
         assert_eq!(requests(&[1_730, 1_290, 64, 510, 90, 700]), Some(1), "opened in advance");
@@ -315,6 +323,11 @@ mod tests {
         assert_eq!(requests(&[517, 1_290, 80 + 90, 510, 31, 700, 60]), None, "HTTP/2");
         assert_eq!(requests(&[517, 1_290, 80 + 200, 510, 3_000, 700]), None, "a part of a request");
         assert_eq!(requests(&[517, 1_290, 126, 258, 62, 500]), None, "TLS 1.2 or 1.3");
+        assert_eq!(
+            requests(&[517, 1_290, 80 + 199, 700, 230, 700, 199, 650]),
+            None,
+            "no two alike"
+        );
         assert_eq!(requests(&[517, 1_290]), None, "nothing was asked");
         assert_eq!(requests(&[517, 1_290, 80]), None, "a probe");
     }
