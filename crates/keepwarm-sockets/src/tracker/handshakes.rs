@@ -534,6 +534,22 @@ mod tests {
     }
 
     #[test]
+    fn segment_that_came_twice_is_no_request() {
+        let mut all = Handshakes::default();
+        // In some connections the kernel joined a ticket with the answer.
+        (0..3).for_each(|_| all.learn(exactly(3, 3)));
+        all.learn(exactly(3, 2));
+        (0..3).for_each(|_| all.learn_beginning(Beginning::Tls(exactly(2, 2), SIZES)));
+        let of = |bytes| AskedBytes { most: bytes, may_count_fin: true };
+        // Of uneven lengths, so that the bytes alone count nothing.
+        let ten = BehindTls { asked_bytes: Some(of(597 + 10 * 90 + 37)), ..segments(14, 13) };
+        let (least, most) = told_by(&mut all.clone(), ten);
+        assert!(least <= 10 && most >= 10, "{least} to {most}");
+        let eleven = BehindTls { asked_bytes: Some(of(597 + 11 * 90 + 37)), ..segments(14, 13) };
+        assert_eq!(told_by(&mut all, eleven), (11, 11));
+    }
+
+    #[test]
     fn equal_requests_without_room_are_counted_by_bytes() {
         let mut all = Handshakes::default();
         (0..3).for_each(|_| all.learn_beginning(Beginning::Tls(exactly(2, 2), SIZES)));

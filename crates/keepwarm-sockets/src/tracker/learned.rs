@@ -236,6 +236,17 @@ impl Learned {
         other.sizes.iter().for_each(|(sizes, count)| self.add_sizes(*sizes, *count));
     }
 
+    /// Returns whether a connection has the bytes of so many requests, if none is shorter than those that were
+    /// followed. A segment that came twice counts twice, and its bytes do not.
+    fn are_sent(&self, requests: u32, behind: &BehindTls) -> bool {
+        let shortest = self.sizes.iter().map(|(sizes, _)| sizes.request).min();
+        let before = self.sizes.iter().map(|(sizes, _)| sizes.before).min();
+        let Some(((shortest, before), sent)) = shortest.zip(before).zip(behind.asked_bytes) else {
+            return true;
+        };
+        before + shortest.saturating_mul(requests.into()) <= sent.most
+    }
+
     /// Returns the requests of a connection if its bytes are those of connections that were followed, with
     /// requests that are all as long. It may be by chance.
     pub(super) fn requests_by_size(&self, behind: &BehindTls) -> Option<Range> {
@@ -261,7 +272,7 @@ impl Learned {
         let agreed = kinds.0.iter().filter(|_| are_short).filter_map(|kind| {
             let requests = less(both.asked.segments, kind.besides.asked)?;
             let answers = less(both.answered.segments, kind.besides.answered)?;
-            intersection(requests, answers)
+            intersection(requests, answers).filter(|(least, _)| self.are_sent(*least, behind))
         });
         if let Some(requests) = agreed.reduce(union) {
             return intersection(requests, behind.requests).unwrap_or(behind.requests);
