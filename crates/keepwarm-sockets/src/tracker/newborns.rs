@@ -175,10 +175,13 @@ impl Newborn {
         /// A connection is followed for this time after it was met and after each change, and for so many
         /// round trips: its first messages take four, and a few requests as many.
         const FOLLOWED_FOR: (Duration, u32) = (Duration::from_millis(150), 8);
+        /// A connection that waits for an answer is followed for so much longer.
+        const ANSWER: Duration = Duration::from_millis(350);
         /// A connection on which long messages are under way is followed for so much longer.
         const LONG: Duration = Duration::from_secs(2);
         let trips = self.round_trip.unwrap_or_default().min(LONGEST_TRIP) * FOLLOWED_FOR.1;
-        let most = FOLLOWED_FOR.0 + trips;
+        let is_due = self.messages.len() % 2 == 1;
+        let most = FOLLOWED_FOR.0 + trips + if is_due { ANSWER } else { Duration::ZERO };
         let is_late = asked_at.saturating_sub(self.changed_at) > most
             || asked_at.saturating_sub(self.met_at) > most + LONG;
         if !std::mem::take(&mut self.was_found) || is_late {
@@ -475,6 +478,24 @@ mod tests {
         assert_eq!(follow(5, &all), None, "in half a round trip a turn may be hidden");
         assert_eq!(follow(3, &all[1..]), None, "its hello was not met alone");
         assert_eq!(follow(3, &all[..3]), None, "it has not ended");
+    }
+
+    #[test]
+    fn answers_are_waited_for() {
+        let lost_after = |answered: Message| {
+            let first = row(Side::Client, State::Established, NONE, NONE);
+            let mut newborn = Newborn::new(&first, DestinationId::default(), Side::Client);
+            let seen = row(Side::Client, State::Established, HELLO, answered);
+            let ends = |ms: &u64| {
+                let at = Duration::from_millis(*ms);
+                newborn.handle_found(&seen, at, at);
+                newborn.end_round(at);
+                !newborn.is_followed()
+            };
+            (0..3_000).find(ends)
+        };
+        assert_eq!(lost_after(FLIGHT), Some(231), "eight round trips of 10 ms, and 150 ms");
+        assert_eq!(lost_after(NONE), Some(581), "and 350 ms for an answer");
     }
 
     #[test]
