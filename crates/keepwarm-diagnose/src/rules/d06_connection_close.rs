@@ -29,7 +29,7 @@ pub(super) fn judge(seen: &Evidence, each: &OneEach) -> Option<Finding> {
         Some(Side::Server) => "the server's responses say Connection: close, or HTTP/1.0",
         None => "one of the two says Connection: close, or HTTP/1.0",
     };
-    let summary = format!(
+    let mut summary = format!(
         "{} connections were closed after one request each{}, {} of them first by the server and {} \
          by the client: {who}{}",
         thousands(closed),
@@ -42,7 +42,6 @@ pub(super) fn judge(seen: &Evidence, each: &OneEach) -> Option<Finding> {
     let sure = if said_by.is_some() { 1.0 } else { EITHER_SIDE };
     let of_known = if known_share >= DOMINANT { 1.0 } else { known_share };
     let mut confidence = each.share * sure * of_known * each.certainty * OneEach::punctuality(idle);
-    let mut summary = summary;
     let of_client = share(seen.closed_by(Side::Client), known);
     // Behind a handshake a client that waits for the server's farewell closes second, whatever was said.
     let may_be_farewells = seen.load.is_none() && seen.messages.may_have_handshake();

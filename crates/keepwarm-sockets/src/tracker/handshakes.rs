@@ -203,13 +203,13 @@ impl Handshakes {
     fn add_behind(&mut self, behind: BehindTls, server_only: bool, count: u64) {
         /// Kinds of connections that are kept apart, some 70 bytes each.
         const MOST: usize = 96;
-        /// Those in which the client's bytes are kept.
+        /// Kinds up to which connections are told apart by the client's bytes too.
         const MOST_OF_BYTES: usize = 64;
         if self.keep(behind, server_only, count, MOST_OF_BYTES) {
             return;
         }
         let by_size = self.learned.requests_by_size(&behind);
-        if behind.asked_bytes.is_some() {
+        if behind.asked_bytes.is_some() && self.learned.knows_sizes() {
             self.by_size.count(by_size.is_some(), count);
         }
         let by_size = by_size.filter(|_| self.by_size.is_regular());
@@ -562,6 +562,17 @@ mod tests {
         }
         let told = all.told(Handshake::Tls, &all).all;
         assert_eq!((told.least.total(), told.most.total()), (7_000, 7_000));
+        // Closes from before anything was known speak neither for nor against it.
+        let mut late = Handshakes::default();
+        let close = |late: &mut Handshakes, asked: u32| {
+            let asked_bytes = upload(597 + 7 * 90).asked_bytes;
+            let one = BehindTls { asked_bytes, ..long(segments(20 + asked, 9), Some(1), None) };
+            late.take(POSSIBLE, (1, 20 + asked), one, false);
+        };
+        (0..1_000).for_each(|asked| close(&mut late, asked));
+        (0..3).for_each(|_| late.learn_beginning(Beginning::Tls(exactly(2, 2), SIZES)));
+        (1_000..1_100).for_each(|asked| close(&mut late, asked));
+        assert!(late.by_size.is_regular() && late.by_size.fitting == 100);
     }
 
     #[test]

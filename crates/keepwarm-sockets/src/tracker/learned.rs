@@ -236,6 +236,11 @@ impl Learned {
         other.sizes.iter().for_each(|(sizes, count)| self.add_sizes(*sizes, *count));
     }
 
+    /// Returns whether enough connections have shown requests of one length.
+    pub(super) fn knows_sizes(&self) -> bool {
+        self.sizes.iter().any(|(_, count)| *count >= Kinds::ENOUGH)
+    }
+
     /// Returns whether a connection has the bytes of so many requests, if none is shorter than those that were
     /// followed. A segment that came twice counts twice, and its bytes do not.
     fn are_sent(&self, requests: u32, behind: &BehindTls) -> bool {

@@ -552,7 +552,7 @@ mod tests {
 
     #[test]
     fn events_that_do_not_come_are_overdue() {
-        // Nobody reads the events of this watch.
+        // No thread receives events for this watch, so its fences never pass.
         let dumper = Dumper::open().expect("a netlink socket");
         let shared = Arc::new(Shared::new());
         let tracking = Tracking::new(Scope::of_port(1), shared, dumper, Owners::new(None));
