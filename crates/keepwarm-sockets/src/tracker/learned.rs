@@ -32,7 +32,7 @@ pub(super) struct Run {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct AskedBytes {
     pub(super) most: u64,
-    /// A FIN may be counted, as one.
+    /// One of them may be a FIN, which the kernel counts too.
     pub(super) may_count_fin: bool,
 }
 
@@ -238,7 +238,11 @@ impl Learned {
 
     /// Returns whether enough connections have shown requests of one length.
     pub(super) fn knows_sizes(&self) -> bool {
-        self.sizes.iter().any(|(_, count)| *count >= Kinds::ENOUGH)
+        self.sure_sizes().next().is_some()
+    }
+
+    fn sure_sizes(&self) -> impl Iterator<Item = Sizes> {
+        self.sizes.iter().filter(|(_, count)| *count >= Kinds::ENOUGH).map(|(sizes, _)| *sizes)
     }
 
     /// Returns whether a connection has the bytes of so many requests, if none is shorter than those that were
@@ -256,11 +260,11 @@ impl Learned {
     /// requests that are all as long. It may be by chance.
     pub(super) fn requests_by_size(&self, behind: &BehindTls) -> Option<Range> {
         let sent = behind.asked_bytes?;
-        let sure = self.sizes.iter().filter(|(_, count)| *count >= Kinds::ENOUGH);
-        let bounds = behind.requests;
-        let fitting =
-            sure.flat_map(|(sizes, _)| sent.possible().flat_map(|bytes| sizes.requests(bytes)));
-        let fitting = fitting.filter(|number| (bounds.0..=bounds.1).contains(number));
+        let (least, most) = behind.requests;
+        let fitting = self
+            .sure_sizes()
+            .flat_map(|sizes| sent.possible().flat_map(move |bytes| sizes.requests(bytes)))
+            .filter(|number| (least..=most).contains(number));
         fitting.map(|number| (number, number)).reduce(union).filter(|_| self.plain == 0)
     }
 

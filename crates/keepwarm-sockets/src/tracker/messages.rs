@@ -99,7 +99,7 @@ impl Beginning {
     }
 }
 
-/// Bytes of a client behind its hello, and its first request.
+/// How a client goes on after its hello.
 #[derive(Debug, Clone, Copy)]
 enum Start {
     /// The second message is the rest of the handshake.
@@ -169,7 +169,7 @@ pub(super) fn behind_handshake(messages: &[Message]) -> Option<(u32, Besides)> {
     let is_of_13 = farewell.is_some_and(|last| last.bytes == CLOSE_NOTIFY_13);
     let (answer_bytes, next) = (answer.map(|one| one.bytes), first.map(|first| first.bytes));
     let second_is = Second::of(second.bytes, answer_bytes, next, is_of_13);
-    // Where the first request is as long as the next, the tickets came between no parts of it.
+    // Where the first request is as long as the next, the server's tickets did not cut it in two.
     if !are_alike && second_is != (Second::WithRequest { is_certain: true }) {
         return None;
     }
