@@ -146,14 +146,12 @@ impl Driver {
 
     fn end(&mut self, reason: CloseReason, closer: Closer) {
         self.has_ended = true;
-        let mut state = self.http2.lock();
-        let (sender, held) = (state.sender.take(), std::mem::take(&mut state.given_up));
-        let parked = state.parked.take();
-        drop(state);
+        let handles = self.http2.take_handles();
+        let held = std::mem::take(&mut self.http2.lock().given_up);
         self.http2.tell(|pool| pool.ended(reason, closer));
         self.http2.shared.end();
         self.http2.heard.unblock();
-        drop((sender, parked, held, self.asked.take()));
+        drop((handles, held, self.asked.take()));
     }
 
     fn end_by(&mut self, error: Option<&h2::Error>) {

@@ -16,7 +16,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::future::Future as _;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,6 +52,12 @@ const RESET_SPAN: Duration = Duration::from_secs(30);
 /// Silence of the peer after which the next request sends a ping beside it.
 const SILENCE: Duration = Duration::from_secs(15);
 
+/// Limit on the spare handles of a connection: about as many as threads hand requests over at once.
+const MAX_SPARE: usize = 8;
+
+/// What keeps a connection open besides its streams: its handles, and a stream that was parked.
+type Handles = (Option<SendRequest<Bytes>>, Vec<SendRequest<Bytes>>, Option<RecvStream>);
+
 /// Parts of the pool that a connection speaks to.
 pub(crate) trait Listener: Send + Sync {
     /// The peer allows `streams` streams at once from now on.
@@ -81,6 +87,8 @@ pub(crate) struct Http2 {
 struct Http2State {
     /// `None` once the connection is closed: without it the driver ends the connection in order.
     sender: Option<SendRequest<Bytes>>,
+    /// Copies of it that no request uses. To make one and to drop one takes a lock of the connection's.
+    spare: Vec<SendRequest<Bytes>>,
     /// Leases of streams that were given up, held until the peer has provably seen the reset.
     given_up: Vec<Box<dyn Any + Send>>,
     resets: VecDeque<Instant>,
@@ -139,6 +147,7 @@ pub(crate) async fn start(stream: Stream, peer: PeerFacts, max_unread: u32) -> R
     let streams = connection.max_concurrent_send_streams();
     let state = Http2State {
         sender: Some(sender.clone()),
+        spare: Vec::new(),
         given_up: Vec::new(),
         resets: VecDeque::new(),
         wants_ping: false,
@@ -205,11 +214,14 @@ impl Http2 {
 
     /// Ends the connection in order: without streams it says GOAWAY and closes.
     pub(crate) fn close(&self) {
-        let mut state = self.lock();
-        let (sender, parked) = (state.sender.take(), state.parked.take());
-        drop(state);
-        drop((sender, parked));
+        drop(self.take_handles());
         self.shared.task.wake_task();
+    }
+
+    /// Takes what keeps the connection open besides its streams.
+    fn take_handles(&self) -> Handles {
+        let mut state = self.lock();
+        (state.sender.take(), std::mem::take(&mut state.spare), state.parked.take())
     }
 
     /// Returns a handle to send one request with, and the stream that was parked; `None` if the
@@ -220,7 +232,29 @@ impl Http2 {
             state.wants_ping = true;
         }
         let parked = state.parked.take();
-        Some((state.sender.clone()?, parked))
+        let sender = match state.spare.pop() {
+            Some(spare) => spare,
+            None => state.sender.clone()?,
+        };
+        Some((sender, parked))
+    }
+
+    /// Keeps a handle for the next request, unless its stream waits until the peer allows it: that is
+    /// cancelled when its caller drops it, and the handle would hold it.
+    fn give_back(&self, mut sender: SendRequest<Bytes>) {
+        if !matches!(
+            sender.poll_ready(&mut Context::from_waker(Waker::noop())),
+            Poll::Ready(Ok(()))
+        ) {
+            return;
+        }
+        let mut state = self.lock();
+        if state.sender.is_some() && state.spare.len() < MAX_SPARE {
+            state.spare.push(sender);
+        } else {
+            drop(state);
+            drop(sender);
+        }
     }
 
     /// Keeps a stream that was read to its end until the next request, or the end of the connection.

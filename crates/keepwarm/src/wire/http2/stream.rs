@@ -168,16 +168,7 @@ impl Http2Stream {
         is_held: bool,
         is_alone: bool,
     ) -> Result<(), Body> {
-        let mut noop = Context::from_waker(std::task::Waker::noop());
         let Some((mut sender, parked)) = self.http2.sender() else { return Err(body) };
-        match sender.poll_ready(&mut noop) {
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => {
-                self.http2.heed(&error);
-                return Err(body);
-            }
-            Poll::Pending => return Err(body),
-        }
         let ends = body.is_end_stream();
         let send = || {
             drop(parked);
@@ -188,7 +179,14 @@ impl Http2Stream {
         } else {
             send()
         };
-        let Ok((head, send)) = sent else { return Err(body) };
+        let (head, send) = match sent {
+            Ok(sent) => sent,
+            Err(error) => {
+                self.http2.heed(&error);
+                return Err(body);
+            }
+        };
+        self.http2.give_back(sender);
         if !ends {
             let upload = StreamUpload {
                 body,
@@ -361,7 +359,7 @@ impl Http2Stream {
         if let Some(upload) = self.upload.as_mut().filter(|upload| upload.is_held) {
             upload.is_refused = true;
         }
-        let is_end = receive.is_end_stream();
+        let is_end = may_have_ended(self.left) && receive.is_end_stream();
         self.receive = Some(receive);
         if is_end {
             self.end_response();
@@ -443,17 +441,19 @@ impl Http2Stream {
                 Ok(data) => data,
                 Err(error) => return Poll::Ready(Some(Err(self.fail(error)))),
             };
-            // The reader has it: the peer may send as much again.
-            let _ = receive.flow_control().release_capacity(data.len());
             self.progress += 1;
             if let Some(left) = &mut self.left {
                 *left = left.saturating_sub(data.len() as u64);
             }
-            if receive.is_end_stream() {
+            if may_have_ended(self.left) && receive.is_end_stream() {
+                // What the reader has had is released with the handle.
                 self.end_response();
                 if let Err(failure) = self.check_length() {
                     return Poll::Ready(Some(Err(failure)));
                 }
+            } else {
+                // The reader has it: the peer may send as much again.
+                let _ = receive.flow_control().release_capacity(data.len());
             }
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
@@ -484,6 +484,12 @@ impl Http2Stream {
             failure => failure,
         }
     }
+}
+
+/// Returns true if no byte of the body is known to be on its way. Where one is, the connection is not
+/// asked, which takes a lock: an end that comes nevertheless is found by the next read.
+const fn may_have_ended(left: Option<u64>) -> bool {
+    matches!(left, None | Some(0))
 }
 
 impl Drop for Http2Stream {
