@@ -26,7 +26,7 @@
 //! | 17 | one place for origins of both versions | `both_versions_share_one_place` |
 //! | 18 | no ping at a steady load, one after silence | `silence::steady_load_sends_no_ping`, `silence::silence_is_asked_about_once` |
 //! | 19 | heads up to the limit of HTTP/1.1; beyond it one stream fails | `malformed::response_heads_are_read_to_the_limit` |
-//! | 20 | real servers | `servers::go_server_serves_all`, `servers::node_server_serves_all`, `servers::nghttpd_serves_within_its_limit`, `servers::hyper_server_serves_all`, `tls_servers::nginx_reloads_cost_no_request`, `tls_servers::caddy_serves_all`, `tls_servers::h2o_serves_within_its_limit` |
+//! | 20 | real servers | `servers::go_server_serves_all`, `servers::node_server_serves_all`, `servers::nghttpd_serves_within_its_limit`, `servers::hyper_server_serves_all`, `tls_servers::nginx_reloads_cost_no_request`, `tls_servers::caddy_serves_all`, `tls_servers::h2o_serves_within_its_limit`, `tls_servers::haproxy_refusals_cost_no_request`, `tls_servers::apache_serves_all` |
 
 mod adversary;
 mod bodies;

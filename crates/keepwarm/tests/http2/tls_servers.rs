@@ -1,4 +1,4 @@
-//! Real servers of HTTP/2 with TLS: nginx, Caddy, h2o. A server that is not installed is skipped, and
+//! Real servers of HTTP/2 with TLS: nginx, Caddy, h2o, HAProxy, Apache. A server that is not installed is skipped, and
 //! loudly.
 
 use std::path::Path;
@@ -201,4 +201,94 @@ hosts:
     let opened = client.stats().total.opened;
     assert_eq!(opened, 1, "forty at once are within the hundred that it announces");
     downloads(&client, &h2o.url("/large")).await;
+}
+
+/// HAProxy before a server of its own. It announces a hundred streams, and refuses some below that: it counts
+/// those too that have ended and are not yet put away.
+#[tokio::test]
+async fn haproxy_refusals_cost_no_request() {
+    if !runs("haproxy", "-v") {
+        return;
+    }
+    let behind = free_port();
+    let command = |folder: &Path, port| {
+        let at = folder.display();
+        let pem = ["cert.pem", "key.pem"].map(|part| {
+            std::fs::read_to_string(folder.join(part)).expect("the certificate and its key")
+        });
+        std::fs::write(folder.join("both.pem"), pem.concat()).expect("a file");
+        let settings = format!(
+            "
+defaults
+    mode http
+    timeout client 20s
+    timeout server 20s
+    timeout connect 2s
+frontend http2
+    bind 127.0.0.1:{port} ssl crt {at}/both.pem alpn h2
+    default_backend http1
+backend http1
+    server only 127.0.0.1:{behind}
+frontend behind
+    bind 127.0.0.1:{behind}
+    http-request wait-for-body time 10s if METH_POST
+    http-request return status 200 content-type text/plain string x
+"
+        );
+        std::fs::write(folder.join("haproxy.cfg"), settings).expect("a file");
+        let mut command = Command::new("haproxy");
+        command.arg("-db").arg("-f").arg(folder.join("haproxy.cfg"));
+        command
+    };
+    let haproxy = TlsServer::start("http2-haproxy", command).await;
+    let client = haproxy.client(|builder| builder.max_connections_per_origin(2));
+    all_succeed(&client, &haproxy.url("/"), 190, 40, false).await;
+    all_succeed(&client, &haproxy.url("/"), 190, 10, true).await;
+    assert!(client.stats().total.opened <= 4, "{:?}", client.stats().total);
+}
+
+/// Apache, whose limit on the requests of a connection ends none by HTTP/2. Without `User` its workers stay who
+/// they are, and can read the folder.
+#[tokio::test]
+async fn apache_serves_all() {
+    if !runs("apache2", "-v") {
+        return;
+    }
+    let command = |folder: &Path, port| {
+        let at = folder.display();
+        let modules: String = ["mpm_event", "authz_core", "ssl", "http2"]
+            .map(|name| {
+                format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n")
+            })
+            .concat();
+        let settings = format!(
+            "{modules}
+ServerRoot {at}
+PidFile {at}/pid
+ErrorLog {at}/error.log
+ServerName localhost
+Listen 127.0.0.1:{port}
+Protocols h2 http/1.1
+MaxKeepAliveRequests 10
+DocumentRoot {at}
+SSLEngine on
+SSLCertificateFile {at}/cert.pem
+SSLCertificateKeyFile {at}/key.pem
+"
+        );
+        std::fs::write(folder.join("apache.conf"), settings).expect("a file");
+        let mut command = Command::new("apache2");
+        command.arg("-f").arg(folder.join("apache.conf")).arg("-DFOREGROUND");
+        command
+    };
+    let apache = TlsServer::start("http2-apache", command).await;
+    let client = apache.client(|builder| builder);
+    all_succeed(&client, &apache.url("/small"), 90, 20, false).await;
+    assert_eq!(
+        client.stats().total.opened,
+        1,
+        "ninety at once are within the hundred that it announces"
+    );
+    downloads(&client, &apache.url("/large")).await;
+    all_succeed(&client, &apache.url("/small"), 50, 4, true).await;
 }
