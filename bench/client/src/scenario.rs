@@ -48,7 +48,7 @@ const SHAPES: &[Shape] = {
         shape("tls-get1m-c100", Tls, 1 << 20, 100, 300),
         shape("gzip1k-c100", Featured, 1 << 10, 100, 20_000),
         shape("gzip64k-c100", Featured, 64 << 10, 100, 3_000),
-        shape("h2-get8-s1", Http2(1), 8, 1, 8_000),
+        shape("h2-get8-s1", Http2(1), 8, 1, 16_000),
         shape("h2-get8-s10", Http2(1), 8, 10, 20_000),
         shape("h2-get8-s100", Http2(1), 8, 100, 30_000),
         shape("h2-get8-c4s100", Http2(4), 8, 400, 30_000),
