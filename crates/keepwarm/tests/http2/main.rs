@@ -17,7 +17,7 @@
 //! | 8 | a stream and its return allocate nothing in the pool | `allocations.rs: stream_and_its_return_allocate_nothing` |
 //! | 9 | a burst is one connection; the server's limit holds, also before its settings | `burst_opens_one_connection`, `stream_limit_opens_further_connections`, `streams::late_settings_are_waited_for` |
 //! | 10 | GOAWAY costs no request | `goaway_costs_no_request`, `endings::goaway_may_come_twice`, `endings::unprocessed_streams_go_again_whatever_the_code`, `endings::cut_after_goaway_repeats_no_post`, `endings::calm_is_kept_before_the_next_dial` |
-//! | 11 | settings change in flight | `streams::settings_change_in_flight`, `endings::refused_beyond_a_shrunk_limit_waits` |
+//! | 11 | settings change in flight | `streams::settings_change_in_flight`, `streams::limits_that_change_under_load_are_kept`, `endings::refused_beyond_a_shrunk_limit_waits` |
 //! | 12 | cancels harm no other request, and look like no attack | `ten_thousand_cancels_lose_no_place`, `cancelled_requests_keep_their_places`, `many_resets_drain_the_connection`, `streams::cancelled_stream_keeps_its_place` |
 //! | 13 | unread bodies, closed windows and tiny frames hold no other request up | `unread_body_holds_no_other_up`, `bodies::closed_window_holds_no_other_up`, `bodies::bodies_of_single_bytes_are_read`, `bodies::unread_small_frames_hold_no_other_up` |
 //! | 14 | a dead connection is left, a frozen peer is heard, and no POST is doubled | `silence::dead_connection_is_left_after_a_ping`, `silence::frozen_peer_that_comes_back_is_trusted`, `silence::timeout_without_a_sign_puts_in_doubt` |

@@ -12,7 +12,8 @@ use keepwarm::connect::Destination;
 use keepwarm::{Client, ClientBuilder, RequestBuilder, Response};
 use keepwarm_testkit::scripted::within;
 use tokio::io::{
-    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex,
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+    DuplexStream, ReadBuf, duplex,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -208,7 +209,7 @@ pub(crate) async fn failure(request: JoinHandle<keepwarm::Result<Response>>) -> 
 
 /// One connection, from the server's side.
 pub(crate) struct Peer {
-    pub(crate) io: DuplexStream,
+    pub(crate) io: BufReader<DuplexStream>,
     /// Pings that the client sent, all of which are answered unless it is mute.
     pub(crate) pings: usize,
     pub(crate) is_mute: bool,
@@ -222,7 +223,7 @@ impl Peer {
         let mut preface = [0; PREFACE.len()];
         within("the preface", io.read_exact(&mut preface)).await.expect("the preface");
         assert_eq!(preface, PREFACE);
-        Self { io, pings: 0, is_mute: false, windows: (65_535, 65_535) }
+        Self { io: BufReader::new(io), pings: 0, is_mute: false, windows: (65_535, 65_535) }
     }
 
     pub(crate) async fn settings(&mut self, settings: &[(u16, u32)]) {
@@ -236,6 +237,11 @@ impl Peer {
     pub(crate) async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let frame = frame(kind, flags, stream, payload);
         within("the client to read", self.io.write_all(&frame)).await.expect("written");
+    }
+
+    /// Returns true if something can be read within the time: bytes, or the end.
+    pub(crate) async fn has_more(&mut self, patience: Duration) -> bool {
+        tokio::time::timeout(patience, self.io.fill_buf()).await.is_ok()
     }
 
     /// Reads the next frame; `None` at the end.

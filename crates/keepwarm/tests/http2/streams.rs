@@ -1,11 +1,17 @@
 //! How many streams are open: the peer's settings, and the pool's.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use keepwarm::{CloseReason, Stage};
 use keepwarm_testkit::scripted::{eventually, within};
 
-use crate::peer::{CANCEL, HEADERS, MAX_STREAMS, Peer, RST_STREAM, client, get, post, quiet, text};
+use crate::peer::{
+    ACK, CANCEL, HEADERS, MAX_STREAMS, PING, Peer, RST_STREAM, SETTINGS, client, get, post, quiet,
+    text,
+};
 
 /// Not a request leaves before the settings, and none beyond them after.
 #[tokio::test(start_paused = true)]
@@ -146,4 +152,76 @@ async fn lifetime_drains_the_connection() {
     assert_eq!(text(long).await, "old");
     old.rest().await;
     eventually("the close", || client.stats().total.closed_for(CloseReason::Lifetime) == 1).await;
+}
+
+/// A server whose limit changes at every few frames, between one stream and twelve, before callers on four threads of
+/// whom some go: no stream is opened beyond the limit that the client has acknowledged, and every request has its
+/// answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn limits_that_change_under_load_are_kept() {
+    const TASKS: usize = 24;
+    const EACH: usize = 200;
+    let (client, mut dials) = client(|builder| builder.max_connections_per_origin(1));
+    let callers: Vec<_> = (0..TASKS)
+        .map(|task| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                for number in 0..EACH {
+                    if number % 100 == task {
+                        let gone = get(&client);
+                        tokio::task::yield_now().await;
+                        gone.abort();
+                    }
+                    assert_eq!(text(get(&client)).await, "x");
+                }
+            })
+        })
+        .collect();
+    let mut peer = dials.accept(&[(MAX_STREAMS, 4)]).await;
+    let are_done = Arc::new(AtomicBool::new(false));
+    let is_over = Arc::clone(&are_done);
+    let serve = tokio::spawn(async move {
+        let (mut open, mut sent, mut limit, mut served) = (Vec::new(), VecDeque::from([4]), 100, 0);
+        let mut seed = 1_u32;
+        let mut dice = move |sides: usize| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 16) as usize % sides
+        };
+        loop {
+            let is_silent = !peer.has_more(Duration::from_millis(1)).await;
+            if is_silent && is_over.load(Ordering::SeqCst) {
+                return served;
+            }
+            if !is_silent {
+                let frame = peer.raw().await.expect("the client is there");
+                match frame.kind {
+                    SETTINGS if frame.flags & ACK == 0 => peer.send(SETTINGS, ACK, 0, &[]).await,
+                    SETTINGS => limit = sent.pop_front().expect("one that was sent"),
+                    PING => peer.send(PING, ACK, 0, &frame.payload).await,
+                    HEADERS => {
+                        open.push(frame.stream);
+                        assert!(open.len() <= limit, "{open:?} beyond {limit}");
+                    }
+                    RST_STREAM => open.retain(|stream| *stream != frame.stream),
+                    _ => {}
+                }
+            }
+            if sent.is_empty() && dice(5) == 0 {
+                sent.push_back(1 + dice(12));
+                peer.settings(&[(MAX_STREAMS, u32::try_from(sent[0]).expect("small"))]).await;
+            }
+            while !open.is_empty() && (is_silent || open.len() > dice(12)) {
+                let stream = open.swap_remove(dice(open.len()));
+                peer.say(stream, "x").await;
+                served += 1;
+            }
+        }
+    });
+    for caller in callers {
+        within("a caller", caller).await.expect("every answer");
+    }
+    assert_eq!(client.stats().total.opened, 1);
+    are_done.store(true, Ordering::SeqCst);
+    let served = within("the end", serve).await.expect("no stream beyond the limit");
+    assert!(served >= TASKS * EACH, "{served}");
 }
