@@ -614,7 +614,7 @@ impl fmt::Display for Error {
         }
         // At a later stage the server has answered, so the number says nothing.
         if let (Stage::Exchange, Some(bytes)) = (inner.stage, inner.written) {
-            write!(f, ", {bytes} bytes written")?;
+            write!(f, ", {bytes} {} written", if bytes == 1 { "byte" } else { "bytes" })?;
         }
         if let Some(message) = &inner.message {
             write!(f, ": {message}")?;

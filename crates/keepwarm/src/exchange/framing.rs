@@ -6,15 +6,17 @@
 //! or shorter than declared is broken off: its connection ends, and no server takes it for
 //! complete.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    HOST, HeaderName, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_TYPE, HOST, HeaderName, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
 };
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use http_body::{Body as _, Frame, SizeHint};
 use keepwarm_http1::encode::RequestFraming;
 
@@ -23,9 +25,10 @@ use crate::error::{BoxError, Error, Result};
 use crate::wire::body::{Body, BodyStream};
 
 /// Fields on framing, routing and authorization, not allowed in trailers (RFC 9110, 6.5.1).
-const NO_TRAILERS: [HeaderName; 12] = [
+const NO_TRAILERS: [HeaderName; 14] = [
     AUTHORIZATION,
     CACHE_CONTROL,
+    CONNECTION,
     CONTENT_ENCODING,
     CONTENT_LENGTH,
     CONTENT_RANGE,
@@ -36,6 +39,7 @@ const NO_TRAILERS: [HeaderName; 12] = [
     TE,
     TRAILER,
     TRANSFER_ENCODING,
+    UPGRADE,
 ];
 
 /// Framing of one body.
@@ -157,6 +161,19 @@ fn asks_for_chunks(headers: &HeaderMap) -> Result<bool> {
     }
 }
 
+/// Returns a field's value without the whitespace around it, which HTTP/1.1 passes over and HTTP/2
+/// forbids (RFC 9113, 8.2.1).
+pub(super) fn trimmed(value: &HeaderValue) -> Cow<'_, HeaderValue> {
+    let bytes = value.as_bytes();
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    if !is_space(bytes.first()) && !is_space(bytes.last()) {
+        return Cow::Borrowed(value);
+    }
+    let mut shorter = HeaderValue::from_bytes(bytes.trim_ascii()).expect("a part of a value");
+    shorter.set_sensitive(value.is_sensitive());
+    Cow::Owned(shorter)
+}
+
 fn announced_trailers(headers: &HeaderMap) -> Result<Vec<HeaderName>> {
     let mut names = Vec::new();
     for value in headers.get_all(TRAILER) {
@@ -203,13 +220,18 @@ impl Measured {
         Ok(None)
     }
 
-    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), BoxError> {
+    fn end(&mut self, mut trailers: Option<HeaderMap>) -> Result<(), BoxError> {
         if let Some(left @ 1..) = self.left {
             return Err(format!("the body ended {left} bytes before the length declared").into());
         }
         let mut names = trailers.iter().flat_map(HeaderMap::keys);
         if let Some(name) = names.find(|name| !self.trailers.contains(name)) {
             return Err(format!("the trailer {name} was not announced in Trailer").into());
+        }
+        for value in trailers.iter_mut().flat_map(HeaderMap::values_mut) {
+            if let Cow::Owned(shorter) = trimmed(value) {
+                *value = shorter;
+            }
         }
         self.last = Some(trailers);
         Ok(())

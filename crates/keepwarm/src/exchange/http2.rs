@@ -3,6 +3,7 @@
 //! Knows what a request looks like in HTTP/2, when it is sent again, and how a stream is given
 //! up: its place is kept until the server has provably seen the reset.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -10,7 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT};
-use http::{HeaderMap, HeaderName, Uri};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use http_body::Frame;
 use keepwarm_http1::ResponseHead;
 use keepwarm_http1::encode::RequestFraming;
@@ -18,6 +20,7 @@ use keepwarm_pool::{CloseReason, Closer};
 use tokio::runtime::Handle;
 
 use super::attempt::{AttemptFailure, Ready};
+use super::framing::trimmed;
 use super::outgoing::Outgoing;
 use super::response_body::ConnectionInfo;
 use super::retry::FailureKind;
@@ -38,6 +41,12 @@ const MAX_DRAIN_TIME: Duration = Duration::from_millis(50);
 /// Fields of one connection, which HTTP/2 does not have (RFC 9113, 8.2.2).
 const OF_CONNECTION: [HeaderName; 3] = [CONNECTION, TRANSFER_ENCODING, UPGRADE];
 const OF_CONNECTION_BY_NAME: [&str; 3] = ["keep-alive", "proxy-connection", "http2-settings"];
+
+/// The one value of `TE` in HTTP/2 (RFC 9113, 8.2.2).
+const TRAILERS: &str = "trailers";
+
+/// Bytes that each field counts beyond its name and value (RFC 9113, 6.5.2).
+const OVERHEAD: usize = 32;
 
 /// Broken promise of a caller that takes a head.
 const NO_HEAD: &str = "the head is taken once it has come";
@@ -71,6 +80,13 @@ pub(super) struct Failed {
     /// The body, if no part of it was taken.
     untouched: Option<Body>,
     written: u64,
+}
+
+impl Failed {
+    /// Returns true if the server has ended the connection by an error where the request began.
+    pub(super) const fn is_blamed(&self) -> bool {
+        matches!(self.failure, StreamFailure::Blamed(_))
+    }
 }
 
 /// Outcome of an attempt that has no response.
@@ -112,14 +128,17 @@ fn request(
     let host = outgoing.headers.get(HOST).unwrap_or(origin.host_field());
     for (name, value) in &outgoing.headers {
         let is_hop = OF_CONNECTION.contains(name) || OF_CONNECTION_BY_NAME.contains(&name.as_str());
-        if is_hop || (name == TE && value.as_bytes() != b"trailers") {
+        let value = trimmed(value);
+        if is_hop || (name == TE && !value.as_bytes().eq_ignore_ascii_case(TRAILERS.as_bytes())) {
             return Err(Error::invalid(format!(
                 "{name} is a field of one HTTP/1.1 connection, and the server speaks HTTP/2, which \
                  has none such (RFC 9113, 8.2.2); remove it, or build the client with http1_only"
             )));
         }
-        if name != HOST && name != CONTENT_LENGTH {
-            headers.append(name, value.clone());
+        if name == TE {
+            headers.append(name, HeaderValue::from_static(TRAILERS));
+        } else if name != HOST && name != CONTENT_LENGTH {
+            headers.append(name, value.into_owned());
         }
     }
     if !headers.contains_key(USER_AGENT) {
@@ -128,32 +147,63 @@ fn request(
     if let RequestFraming::Length(length) = framing {
         headers.insert(CONTENT_LENGTH, length.into());
     }
-    let target = outgoing.uri.path_and_query().map_or("/", |target| target.as_str());
-    let unusable = |error: http::Error| Error::invalid(error.to_string());
-    let host = host.to_str().map_err(|_| Error::invalid("Host is not in ASCII"))?;
-    let target = match target {
-        "*" => "*",
-        target if target.starts_with('?') || target.is_empty() => "/",
-        target => target,
-    };
-    let scheme = origin.key().scheme().name();
-    let own = &outgoing.uri;
-    let is_as_asked = own.scheme_str() == Some(scheme)
-        && own.authority().is_some_and(|authority| authority.as_str() == host)
-        && target.starts_with('/');
-    let uri = if is_as_asked {
-        // Cloned, not parsed again.
-        own.clone()
-    } else {
-        let uri = Uri::builder().scheme(scheme).authority(host).path_and_query(target);
-        uri.build().map_err(unusable)?
-    };
     let mut request = http::Request::new(());
     *request.method_mut() = outgoing.method.clone();
-    *request.uri_mut() = uri;
+    *request.uri_mut() = uri(origin, &outgoing.uri, host)?;
     *request.version_mut() = http::Version::HTTP_2;
     *request.headers_mut() = headers;
     Ok(request)
+}
+
+/// Returns the URI whose parts are the pseudo-fields: the authority is the one that `Host` would have.
+fn uri(origin: &Origin, own: &Uri, host: &HeaderValue) -> Result<Uri> {
+    let scheme = origin.key().scheme().name();
+    let target = own.path_and_query().map_or("/", |target| target.as_str());
+    let is_as_asked = target.starts_with('/')
+        && own.scheme_str() == Some(scheme)
+        && own.authority().is_some_and(|authority| authority.as_str() == host);
+    if is_as_asked {
+        // Cloned, not parsed again.
+        return Ok(own.clone());
+    }
+    let unusable = || {
+        let host = String::from_utf8_lossy(host.as_bytes());
+        Error::invalid(format!("Host {host:?} cannot be the authority of an HTTP/2 request"))
+    };
+    let authority = Authority::try_from(host.as_bytes()).map_err(|_| unusable())?;
+    // A path is never empty (RFC 9113, 8.3.1).
+    let target = match target {
+        "" => Cow::Borrowed("/"),
+        query if query.starts_with('?') => Cow::Owned(format!("/{query}")),
+        target => Cow::Borrowed(target),
+    };
+    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(&*target);
+    uri.build().map_err(|error| Error::invalid(error.to_string()))
+}
+
+/// Rejects a request with more fields than the server takes. Sent, it would fail or, at many servers, end
+/// the connection for all of its requests.
+fn check_size(request: &http::Request<()>, limit: u32) -> Result<()> {
+    if limit == u32::MAX {
+        return Ok(());
+    }
+    let (uri, headers) = (request.uri(), request.headers());
+    let own = [
+        (":method", request.method().as_str()),
+        (":scheme", uri.scheme_str().unwrap_or_default()),
+        (":authority", uri.authority().map_or("", |authority| authority.as_str())),
+        (":path", uri.path_and_query().map_or("", |target| target.as_str())),
+    ];
+    let own = own.iter().map(|(name, value)| name.len() + value.len());
+    let others = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    let size: usize = own.chain(others).map(|length| length + OVERHEAD).sum();
+    if size <= limit as usize {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "its fields count {size} bytes, and the server takes {limit} \
+         (SETTINGS_MAX_HEADER_LIST_SIZE; RFC 9113, 6.5.2); send fewer or shorter ones"
+    )))
 }
 
 /// Sends a request on a stream. The inner `Err`: the connection takes no request.
@@ -168,6 +218,7 @@ pub(super) fn begin(
     let Ready { body, framing, stall, held_for } = Ready::take(outgoing, settings, &info, events)?;
     let is_held = held_for.is_some();
     let request = request(origin, outgoing, framing)?;
+    check_size(&request, lease.http2().max_header_list())?;
     let heard = lease.http2().heard();
     match lease.http2().send(request, body, is_held, info.streams <= 1) {
         Ok(stream) => {
@@ -285,7 +336,9 @@ pub(super) fn conclude(
     let has_body = untouched.is_some() || outgoing.can_be_sent_again();
     let kind = match &failure {
         StreamFailure::Unsent => FailureKind::Unprocessed,
-        StreamFailure::Unprocessed if has_body => FailureKind::Unprocessed,
+        StreamFailure::Unprocessed | StreamFailure::Blamed(_) if has_body => {
+            FailureKind::Unprocessed
+        }
         StreamFailure::NeedsHttp1 if has_body && origin.may_speak_http1() => {
             FailureKind::Unprocessed
         }
@@ -426,6 +479,8 @@ pub(super) fn error_of(failure: StreamFailure, stage: Stage) -> Error {
         StreamFailure::Unsent => Error::failed(stage, crate::error::CLOSED_AT_ONCE),
         StreamFailure::Unprocessed => Error::new(stage, Kind::StreamError)
             .with_message("the server did not process the request (REFUSED_STREAM or GOAWAY)"),
+        StreamFailure::Blamed(cause) => Error::caused(stage, Kind::StreamError, cause)
+            .with_message("the server ended the connection where this request began"),
         StreamFailure::NeedsHttp1 => Error::new(stage, Kind::StreamError).with_message(
             "the server wants HTTP/1.1 (HTTP_1_1_REQUIRED), and so does no client \
                            that speaks HTTP/2 only",
@@ -456,6 +511,7 @@ const fn leaves_connection(failure: &StreamFailure) -> bool {
     matches!(
         failure,
         StreamFailure::Unprocessed
+            | StreamFailure::Blamed(_)
             | StreamFailure::NeedsHttp1
             | StreamFailure::Stream(_)
             | StreamFailure::HeadTooLarge

@@ -45,6 +45,10 @@ use crate::pool::stream_lease::StreamLease;
 /// a byte was written; each time, a dead connection leaves the pool.
 const MAX_ATTEMPTS: u32 = 32;
 
+/// Limit on the connections that a server may end by an error where this request began: the request is
+/// probably what it cannot read, and each time the connection's other requests are held up.
+const MAX_BLAMED: u32 = 3;
+
 /// Limit on the bytes of a response's body that are read to save its connection before the request
 /// is sent again or a redirect is followed, if they have arrived with the head. As in Go
 /// (`maxBodySlurpSize`); most such bodies are a line of text.
@@ -68,6 +72,8 @@ pub(crate) struct RoundTrip {
     acquirer: Acquirer,
     /// Connections that the request was handed to.
     attempts: u32,
+    /// Connections among them that the server ended by an error where this request began.
+    blamed: u32,
     /// Failure of the attempt that wrote bytes. Another failure after writing is final.
     first_failure: Option<Error>,
     events: RequestEvents,
@@ -91,6 +97,7 @@ impl RoundTrip {
             goes_again: None,
             acquirer: Acquirer::new(&origin, events.request(), needs_chunks),
             attempts: 0,
+            blamed: 0,
             first_failure: None,
             events,
             origin: Some(origin),
@@ -284,7 +291,11 @@ impl RoundTrip {
                 Err(http2::describe(self.origin(), error, info, written))
             }
             http2::StreamOutcome::Failed(failed) => {
+                self.blamed += u32::from(failed.is_blamed());
                 let failure = http2::conclude(self.origin(), failed, info, outgoing);
+                if self.blamed >= MAX_BLAMED {
+                    return Err(failure.error);
+                }
                 if failure.kind == FailureKind::Unprocessed && self.attempts > 1 {
                     let pause = Duration::from_millis(10 << self.attempts.min(7));
                     self.pause = Deadline::after(Some(pause));

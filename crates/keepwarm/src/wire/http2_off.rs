@@ -47,6 +47,7 @@ pub(crate) struct Started {
 pub(crate) enum StreamFailure {
     Unsent,
     Unprocessed,
+    Blamed(BoxError),
     NeedsHttp1,
     Cut(BoxError),
     Stream(BoxError),
@@ -68,6 +69,9 @@ impl Http2 {
         match *self {}
     }
     pub(crate) fn heard(&self) -> u64 {
+        match *self {}
+    }
+    pub(crate) fn max_header_list(&self) -> u32 {
         match *self {}
     }
     pub(crate) fn attach(&self, _: Box<dyn Listener>) {

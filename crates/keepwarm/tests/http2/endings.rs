@@ -7,8 +7,8 @@ use keepwarm_testkit::scripted::{eventually, within};
 use tokio::time::Instant;
 
 use crate::peer::{
-    CALM_DOWN, GOAWAY, INTERNAL_ERROR, MAX_STREAMS, NO_ERROR, REFUSED_STREAM, client,
-    client_behind_a_cut, failure, get, post, text,
+    CALM_DOWN, GOAWAY, HEADERS, INTERNAL_ERROR, MAX_STREAMS, NO_ERROR, REFUSED_STREAM, client,
+    client_behind_a_cut, failure, get, go, post, text,
 };
 
 /// A server that shuts down in two steps: "no more", and then which it has taken.
@@ -85,6 +85,77 @@ async fn unprocessed_streams_go_again_whatever_the_code() {
         assert_eq!(text(taken).await, "first", "{code}");
         assert_eq!(text(not_taken).await, "second", "{code}");
     }
+}
+
+/// A request at which a server ends one connection after another: it fails at the third, and costs those
+/// beside it nothing.
+#[tokio::test(start_paused = true)]
+async fn request_that_ends_connections_is_given_up() {
+    let (client, mut dials) = client(|builder| builder);
+    let mut good = vec![get(&client)];
+    let mut peer = dials.accept(&[]).await;
+    assert_eq!(peer.request().await, 1);
+    let bad = go(client.post("http://frames.test/").header("x-large", "x".repeat(2000)));
+    good.extend((0..4).map(|_| get(&client)));
+    let mut waiting = 5;
+    for round in 1..=3 {
+        let mut ended_at = 0;
+        for _ in 0..waiting {
+            let head = peer.until(HEADERS).await;
+            ended_at = ended_at.max(if head.payload.len() > 1000 { head.stream } else { 0 });
+        }
+        assert!(ended_at > 0, "it goes again, beside the others");
+        // At least one comes behind it.
+        good.push(get(&client));
+        peer.request().await;
+        waiting += 1;
+        for stream in (1..ended_at).step_by(2) {
+            peer.say(stream, "good").await;
+            waiting -= usize::from(stream > 1 || round > 1);
+        }
+        peer.goaway(ended_at.saturating_sub(2), INTERNAL_ERROR).await;
+        peer = dials.accept(&[]).await;
+    }
+    let error = failure(bad).await;
+    assert!(error.is_stream_error() && error.attempts() == 3, "{error}");
+    assert!(error.to_string().contains("GOAWAY with INTERNAL_ERROR"), "{error}");
+    for _ in 1..waiting {
+        peer.serve("good").await;
+    }
+    for request in good {
+        assert_eq!(text(request).await, "good");
+    }
+}
+
+/// RFC 9113, 5.4.1: a peer that has failed closes the connection. One that does not, and says no more, is
+/// asked by a ping and given up.
+#[tokio::test(start_paused = true)]
+async fn failed_peer_that_stays_open_is_given_up() {
+    let (client, mut dials) = client(|builder| builder);
+    let request = post(&client, "b");
+    let mut peer = dials.accept(&[]).await;
+    assert_eq!(peer.request().await, 1);
+    peer.is_mute = true;
+    let began = Instant::now();
+    peer.goaway(1, INTERNAL_ERROR).await;
+    let error = failure(request).await;
+    assert!(began.elapsed() <= Duration::from_secs(11), "{:?}", began.elapsed());
+    assert!(error.is_peer_silent(), "{error}");
+    assert!(error.to_string().contains("since its GOAWAY with INTERNAL_ERROR"), "{error}");
+}
+
+/// A GOAWAY with an error, and the end: the request that was on the connection says both.
+#[tokio::test(start_paused = true)]
+async fn error_of_a_goaway_is_told() {
+    let (client, mut dials) = client(|builder| builder);
+    let request = post(&client, "b");
+    let mut peer = dials.accept(&[]).await;
+    assert_eq!(peer.request().await, 1);
+    peer.goaway(1, CALM_DOWN).await;
+    drop(peer);
+    let error = failure(request).await;
+    assert!(error.is_closed_by_peer(), "{error}");
+    assert!(error.to_string().contains("GOAWAY with ENHANCE_YOUR_CALM"), "{error}");
 }
 
 /// A server that asks for calm gets no new connection at once, and later ones ever later.

@@ -36,6 +36,7 @@ pub(crate) const PRIORITY: u8 = 32;
 
 pub(crate) const MAX_STREAMS: u16 = 3;
 pub(crate) const INITIAL_WINDOW: u16 = 4;
+pub(crate) const MAX_HEADER_LIST: u16 = 6;
 
 pub(crate) const NO_ERROR: u32 = 0;
 pub(crate) const INTERNAL_ERROR: u32 = 2;

@@ -9,8 +9,8 @@ use keepwarm::{CloseReason, Stage};
 use keepwarm_testkit::scripted::{eventually, within};
 
 use crate::peer::{
-    ACK, CANCEL, HEADERS, MAX_STREAMS, PING, Peer, RST_STREAM, SETTINGS, client, get, post, quiet,
-    text,
+    ACK, CANCEL, HEADERS, MAX_HEADER_LIST, MAX_STREAMS, PING, Peer, RST_STREAM, SETTINGS, client,
+    failure, get, go, post, quiet, text,
 };
 
 /// Not a request leaves before the settings, and none beyond them after.
@@ -224,4 +224,26 @@ async fn limits_that_change_under_load_are_kept() {
     are_done.store(true, Ordering::SeqCst);
     let served = within("the end", serve).await.expect("no stream beyond the limit");
     assert!(served >= TASKS * EACH, "{served}");
+}
+
+/// A server says how long a header list it takes. A longer one is not sent, since it may end the connection
+/// for the other requests too.
+#[tokio::test(start_paused = true)]
+async fn header_list_beyond_the_limit_is_not_sent() {
+    let (client, mut dials) = client(|builder| builder);
+    let first = get(&client);
+    let mut peer = dials.accept(&[(MAX_HEADER_LIST, 1000)]).await;
+    peer.serve("first").await;
+    assert_eq!(text(first).await, "first");
+    let with = |length| go(client.get("http://frames.test/").header("x", "v".repeat(length)));
+    let error = failure(with(1000)).await;
+    assert!(error.is_invalid() && error.bytes_written().is_none(), "{error}");
+    assert!(error.to_string().contains("the server takes 1000"), "{error}");
+    // What counts beside the value: ":method" GET, ":scheme" http, ":authority" frames.test, ":path" /, "user-agent", "x".
+    let others = [10, 11, 10 + "frames.test".len(), 6, 10 + "keepwarm/0.1.0".len(), 1];
+    let room = 1000 - others.iter().map(|size| size + 32).sum::<usize>();
+    assert!(failure(with(room + 1)).await.is_invalid());
+    let longest = with(room);
+    peer.serve("longest").await;
+    assert_eq!(text(longest).await, "longest");
 }

@@ -192,7 +192,8 @@ async fn bodies_and_trailers_pass_both_ways() {
     assert_eq!(within("the body", response.bytes()).await.expect("a body"), large);
 
     let mut trailers = http::HeaderMap::new();
-    trailers.insert("checksum", "7".parse().expect("a value"));
+    // The whitespace is HTTP/1.1's; HTTP/2 has none there.
+    trailers.insert("checksum", " 7\t".parse().expect("a value"));
     let stream = http_body_util::Full::new(Bytes::from_static(b"abc"));
     let stream = stream.with_trailers(std::future::ready(Some(Ok(trailers))));
     let request =
@@ -205,6 +206,37 @@ async fn bodies_and_trailers_pass_both_ways() {
     assert_eq!(collected.to_bytes(), "abc");
     eventually("the return", || client.stats().total.active == 0).await;
     assert_eq!(server.accepted(), 1);
+}
+
+/// What HTTP/1.1 takes as it comes is put into the form that HTTP/2 demands (RFC 9113, 8.2.1 and 8.3.1).
+#[tokio::test]
+async fn requests_are_well_formed() {
+    let server = Server::start(None, |request, mut respond| async move {
+        let fields = ["x", "te"].map(|name| request.headers().get(name).cloned());
+        let seen = format!("{} {fields:?}", request.uri());
+        let head = http::Response::builder().header("seen", seen).body(()).expect("a head");
+        respond.send_response(head, true).expect("sent");
+    })
+    .await;
+    let client = client();
+    let base = format!("http://{}", server.address);
+    let with = |host: &str, x: &str, te: &str| {
+        let request = client.get(format!("{base}?a=1")).header("x", x).header("te", te);
+        if host.is_empty() { request } else { request.header("host", host) }
+    };
+    let value = |text: &str| Some(http::HeaderValue::from_str(text).expect("a value"));
+    for (host, seen) in [("", &*base), ("other:9", "http://other:9")] {
+        for (x, te) in [("b  c", "trailers"), (" b  c\t", "Trailers ")] {
+            let response = within("a response", with(host, x, te).send()).await;
+            let fields = [value("b  c"), value("trailers")];
+            assert_eq!(
+                response.expect("a response").headers()["seen"],
+                format!("{seen}/?a=1 {fields:?}")
+            );
+        }
+    }
+    let refused = with("no host", "x", "trailers").send().await.expect_err("no authority");
+    assert!(refused.is_invalid() && refused.to_string().contains(r#"Host "no host""#), "{refused}");
 }
 
 /// Streams that the server has not processed go again, whatever their method.

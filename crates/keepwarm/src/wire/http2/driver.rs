@@ -83,6 +83,10 @@ impl Driver {
                 _ => (CloseReason::ExchangeFailed, Closer::Client),
             };
             self.away = Some((reason, closer));
+            if self.http2.heard.farewell().is_some() {
+                // A peer that has failed may leave its streams open, and say no more.
+                self.http2.lock().wants_ping = true;
+            }
             self.http2.tell(|pool| pool.draining(reason, closer));
         }
     }

@@ -13,7 +13,12 @@
 //! not read. So the guard takes empty frames out, and passes small parts of a block or of a body on as
 //! one. And it bounds the interim responses of a stream, as HTTP/1.1 has it, which `h2` does not.
 //!
+//! Two things that the peer says are read here, since `h2` does not tell them: the longest header list that
+//! it takes, and where a GOAWAY left off.
+//!
 //! Pure. Decodes lengths, not texts. What it does not understand it leaves to `h2`, for good.
+
+use std::fmt;
 
 use super::{MAX_HEADER_LIST, hpack};
 
@@ -21,8 +26,11 @@ const HEAD: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
 const PUSH_PROMISE: u8 = 5;
+const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
@@ -41,6 +49,7 @@ const MAX_REMEMBERED: usize = 1024;
 const MAX_PARTS: usize = 4;
 /// Length below which a part of a body is joined with the next one. `h2` counts 256 bytes for each.
 const SMALL: usize = 256;
+const MAX_HEADER_LIST_SIZE: u32 = 6;
 /// Limit on the interim responses of one stream, by the count of RFC 9113, 6.5.2.
 const MAX_INTERIM: usize = MAX_HEADER_LIST as usize;
 
@@ -68,7 +77,69 @@ pub(super) struct Guard {
     seen_in_known: hpack::SeenBlock,
     /// Streams whose head was beyond the limit; taken by the reader.
     too_large: Vec<u32>,
+    /// What the peer has said since it was last taken.
+    said: Said,
     is_off: bool,
+}
+
+/// What the peer has said of its connection.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// The longest header list that it takes, by the count of RFC 9113, 6.5.2.
+    pub(super) max_header_list: Option<u32>,
+    pub(super) farewell: Option<Farewell>,
+}
+
+impl Said {
+    /// Notes what a frame says, if it is all here.
+    fn hear(&mut self, frame: &Frame, bytes: &[u8]) {
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| (sum << 8) | u32::from(*byte));
+        let Some(payload) = bytes.get(HEAD..HEAD + frame.length) else { return };
+        match frame.kind {
+            GOAWAY if payload.len() >= 8 => {
+                let (last, code) =
+                    (number(&payload[..4]) & (u32::MAX >> 1), number(&payload[4..8]));
+                if code != 0 {
+                    self.farewell = Some(Farewell { last, code });
+                }
+            }
+            SETTINGS if !frame.has(ACK) => {
+                for setting in payload.chunks_exact(6) {
+                    if number(&setting[..2]) == MAX_HEADER_LIST_SIZE {
+                        self.max_header_list = Some(number(&setting[2..]));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A GOAWAY with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Farewell {
+    /// The last stream that the peer has processed, or may have.
+    last: u32,
+    /// The error code, other than NO_ERROR.
+    code: u32,
+}
+
+impl Farewell {
+    pub(super) const fn is_last(self, stream: u32) -> bool {
+        stream == self.last
+    }
+
+    /// Returns true if the stream is the first that was not processed: so probably the one whose
+    /// request the error is about. A client's streams have odd numbers, in order.
+    pub(super) const fn begins_at(self, stream: u32) -> bool {
+        stream == self.last + 1 + self.last % 2
+    }
+}
+
+impl fmt::Display for Farewell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GOAWAY with {:?}", h2::Reason::from(self.code))
+    }
 }
 
 struct Frame {
@@ -84,6 +155,13 @@ impl Frame {
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
         let stream = u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]);
         Some(Self { length, kind: head[3], flags: head[4], stream })
+    }
+
+    /// Returns true for a frame that is read here, and of which a part has not come.
+    const fn is_awaited(&self, bytes: &[u8]) -> bool {
+        matches!(self.kind, SETTINGS | GOAWAY)
+            && self.length <= MAX_FRAME
+            && bytes.len() < HEAD + self.length
     }
 
     const fn has(&self, flag: u8) -> bool {
@@ -114,6 +192,12 @@ impl Guard {
         self.too_large.pop()
     }
 
+    /// Takes what the peer has said since the last call.
+    pub(super) fn take_said(&mut self) -> Option<Said> {
+        let says = self.said.max_header_list.is_some() || self.said.farewell.is_some();
+        says.then(|| std::mem::take(&mut self.said))
+    }
+
     /// Takes bytes of the peer. `None`: they are passed on as they are; else the bytes to pass on
     /// instead.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
@@ -130,8 +214,9 @@ impl Guard {
         let (mut out, mut copied) = (None, 0);
         while at < bytes.len() {
             let passed = match Frame::parse(&bytes[at..]) {
-                Some(frame) if self.is_misplaced(&frame) => None,
+                Some(frame) if self.is_misplaced(&frame) || frame.is_awaited(&bytes[at..]) => None,
                 Some(frame) if !is_block(frame.kind) => {
+                    self.said.hear(&frame, &bytes[at..]);
                     if let Some(run) = SmallParts::at_start(&bytes[at..], &frame) {
                         let out = out.get_or_insert_with(|| Vec::with_capacity(bytes.len()));
                         out.extend_from_slice(&bytes[copied..at]);
@@ -291,6 +376,10 @@ impl Guard {
         while let Some(frame) = Frame::parse(&self.held[self.at..]) {
             let whole = HEAD + frame.length;
             if !is_block(frame.kind) && self.at == 0 {
+                if frame.is_awaited(&self.held) {
+                    return out;
+                }
+                self.said.hear(&frame, &self.held);
                 if self.is_misplaced(&frame) {
                     self.misplaced = frame.stream;
                     let head = Frame { length: 0, kind: HEADERS, flags: 0, stream: frame.stream };
@@ -503,6 +592,31 @@ mod tests {
         let expected = [mark(1), data(1), data(1), head, mark(3), data(3), data(0)].concat();
         for size in 1..=bytes.len() {
             assert_eq!(through(&bytes, size), expected, "pieces of {size}");
+        }
+    }
+
+    /// What a peer says of its connection is heard, and passed on as it was.
+    #[test]
+    fn settings_and_farewells_are_heard_in_any_pieces() {
+        let settings = frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 9, 0, 6, 0, 0, 0x40, 0]);
+        let answer = frame(SETTINGS, ACK, 0, &[]);
+        let calm = frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
+        let failed = frame(GOAWAY, 0, 0, &[0, 0, 0, 5, 0, 0, 0, 9, b'w', b'h', b'y']);
+        let bytes = [well_formed(), settings, answer, calm, failed, well_formed()].concat();
+        for size in 1..=bytes.len() {
+            let mut guard = Guard::default();
+            let (mut out, mut limit, mut farewell) = (Vec::new(), None, None);
+            for piece in bytes.chunks(size) {
+                out.extend(guard.take(piece).unwrap_or_else(|| piece.to_vec()));
+                let said = guard.take_said().unwrap_or_default();
+                limit = said.max_header_list.or(limit);
+                farewell = said.farewell.or(farewell);
+            }
+            assert_eq!((out, limit), (bytes.clone(), Some(0x4000)), "pieces of {size}");
+            assert_eq!(farewell, Some(Farewell { last: 5, code: 9 }), "pieces of {size}");
+        }
+        for (last, first) in [(0, 1), (5, 7)] {
+            assert!(Farewell { last, code: 2 }.begins_at(first), "{last}");
         }
     }
 

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::guard::Guard;
+use super::guard::{Farewell, Guard, Said};
 use crate::wire::stream::Stream;
 
 /// The longest wait for what the peer said before it closed, once it takes no more bytes.
@@ -40,6 +40,9 @@ pub(super) struct Heard {
     is_gone: AtomicBool,
     /// Streams whose response has a head beyond the limit.
     too_large: Mutex<Vec<u32>>,
+    /// The longest header list that the peer takes.
+    max_header_list: AtomicU32,
+    farewell: Mutex<Option<Farewell>>,
 }
 
 impl Heard {
@@ -54,7 +57,28 @@ impl Heard {
             blocked: Mutex::new(Vec::new()),
             is_gone: AtomicBool::new(false),
             too_large: Mutex::new(Vec::new()),
+            max_header_list: AtomicU32::new(u32::MAX),
+            farewell: Mutex::new(None),
         }
+    }
+
+    fn note_said(&self, said: &Said) {
+        if let Some(limit) = said.max_header_list {
+            self.max_header_list.store(limit, Ordering::Relaxed);
+        }
+        if said.farewell.is_some() {
+            *self.farewell.lock().unwrap_or_else(PoisonError::into_inner) = said.farewell;
+        }
+    }
+
+    /// Returns the longest header list that the peer takes; `u32::MAX` if it has set no limit.
+    pub(super) fn max_header_list(&self) -> u32 {
+        self.max_header_list.load(Ordering::Relaxed)
+    }
+
+    /// Returns the last GOAWAY with an error.
+    pub(super) fn farewell(&self) -> Option<Farewell> {
+        *self.farewell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that the peer is given up, for want of an answer.
@@ -224,6 +248,9 @@ impl Counted {
         let taken = self.guard.take(read);
         while let Some(stream) = self.guard.take_too_large() {
             self.heard.note_too_large(stream);
+        }
+        if let Some(said) = self.guard.take_said() {
+            self.heard.note_said(&said);
         }
         let Some(corrected) = taken else { return true };
         self.corrected = corrected.into();

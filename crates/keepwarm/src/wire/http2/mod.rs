@@ -200,6 +200,12 @@ impl Http2 {
         self.heard.bytes()
     }
 
+    /// Returns the longest header list that the peer takes, by the count of RFC 9113, 6.5.2; `u32::MAX` if
+    /// it has set no limit.
+    pub(crate) fn max_header_list(&self) -> u32 {
+        self.heard.max_header_list()
+    }
+
     /// Sets the pool's listener, once.
     pub(crate) fn attach(&self, listener: Box<dyn Listener>) {
         let first = self.listener.set(listener).is_ok();

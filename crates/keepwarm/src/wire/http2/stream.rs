@@ -29,6 +29,8 @@ pub(crate) enum StreamFailure {
     Unsent,
     /// The peer says that it has not processed the request, and will not.
     Unprocessed,
+    /// The same, and the peer has ended the connection by an error where the request began.
+    Blamed(BoxError),
     /// The peer wants the request by HTTP/1.1.
     NeedsHttp1,
     /// The connection ended.
@@ -49,20 +51,32 @@ const SILENT: &str = "the server answered nothing for 10 s, not even a ping";
 impl StreamFailure {
     fn of(error: h2::Error, http2: &Http2, stream: u32) -> Self {
         http2.heed(&error);
+        let farewell = http2.heard.farewell();
         match error.reason() {
-            Some(_) if error.is_go_away() && error.is_remote() => Self::Unprocessed,
-            Some(Reason::REFUSED_STREAM) if error.is_reset() && error.is_remote() => {
-                Self::Unprocessed
-            }
+            Some(_) if error.is_go_away() && error.is_remote() => match farewell {
+                Some(said) if said.begins_at(stream) => Self::Blamed(said.to_string().into()),
+                _ => Self::Unprocessed,
+            },
+            Some(Reason::REFUSED_STREAM) if error.is_reset() && error.is_remote() => match farewell
+            {
+                Some(said) if said.is_last(stream) => Self::Blamed(said.to_string().into()),
+                _ => Self::Unprocessed,
+            },
             Some(Reason::HTTP_1_1_REQUIRED) if error.is_reset() && error.is_remote() => {
                 Self::NeedsHttp1
             }
             _ if http2.heard.is_gone() => {
-                Self::Cut(io::Error::new(io::ErrorKind::TimedOut, SILENT).into())
+                let after = farewell.map_or_else(String::new, |said| format!(", since its {said}"));
+                let words = format!("{SILENT}{after}");
+                Self::Cut(io::Error::new(io::ErrorKind::TimedOut, words).into())
             }
-            _ if error.is_io() => Self::Cut(match error.into_io() {
-                Some(error) => error.into(),
-                None => "the connection ended".into(),
+            _ if error.is_io() => Self::Cut(match (error.into_io(), farewell) {
+                (Some(error), None) => error.into(),
+                (Some(error), Some(said)) => {
+                    let words = format!("the server ended the connection: {said}");
+                    io::Error::new(error.kind(), words).into()
+                }
+                (None, _) => "the connection ended".into(),
             }),
             _ if error.is_reset() && error.is_library() && http2.heard.is_too_large(stream) => {
                 Self::HeadTooLarge
