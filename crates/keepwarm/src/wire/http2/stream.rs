@@ -469,6 +469,10 @@ impl Http2Stream {
                 // The reader has it: the peer may send as much again.
                 let _ = receive.flow_control().release_capacity(data.len());
             }
+            if data.is_empty() && self.receive.is_none() {
+                // An empty frame is how many a server ends its bodies.
+                return Poll::Ready(None);
+            }
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         let trailers = match ready!(receive.poll_trailers(cx)) {
@@ -492,7 +496,7 @@ impl Http2Stream {
         }
         // The response has begun, so the request was processed: it must not be sent again.
         match StreamFailure::of(error, &self.http2, stream) {
-            StreamFailure::Unprocessed | StreamFailure::NeedsHttp1 => {
+            StreamFailure::Unprocessed | StreamFailure::Blamed(_) | StreamFailure::NeedsHttp1 => {
                 StreamFailure::Stream("the server gave the response up within its body".into())
             }
             failure => failure,
