@@ -138,7 +138,11 @@ impl Farewell {
 
 impl fmt::Display for Farewell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "GOAWAY with {:?}", h2::Reason::from(self.code))
+        // The codes of RFC 9113, 7, by their names.
+        match self.code {
+            1..=13 => write!(f, "GOAWAY with {:?}", h2::Reason::from(self.code)),
+            code => write!(f, "GOAWAY with code {code:#x}"),
+        }
     }
 }
 
