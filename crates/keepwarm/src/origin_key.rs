@@ -64,6 +64,9 @@ impl Scheme {
 /// properties of a connection (roots, identity, name in the handshake, local address,
 /// Unix socket, connector, resolver) are fixed for a client, and clients share no connections: no
 /// request can choose them.
+///
+/// Requests that ask to switch protocols have a key of their own where others may go by HTTP/2, which cannot
+/// do so.
 #[derive(Clone, Debug)]
 pub(crate) struct OriginKey {
     scheme: Scheme,
@@ -74,6 +77,8 @@ pub(crate) struct OriginKey {
     port: u16,
     /// The proxy that connections go through. `None` for most origins.
     via: Option<Box<Via>>,
+    /// Connections speak HTTP/1.1, whatever the settings.
+    is_http1: bool,
 }
 
 /// Key for looking up a map of origins, borrowed from a URI: a look-up allocates nothing.
@@ -85,6 +90,7 @@ pub(crate) trait Lookup {
     fn zone(&self) -> &str;
     fn port(&self) -> u16;
     fn via(&self) -> Option<&Via>;
+    fn is_http1(&self) -> bool;
 }
 
 /// The origin of a URI, borrowed as it was written.
@@ -95,6 +101,7 @@ pub(crate) struct OriginRef<'a> {
     zone: &'a str,
     port: u16,
     via: Option<&'a Via>,
+    is_http1: bool,
 }
 
 impl<'a> OriginRef<'a> {
@@ -126,7 +133,7 @@ impl<'a> OriginRef<'a> {
         } else {
             (host, "")
         };
-        Ok(Self { scheme, host, zone, port, via: None })
+        Ok(Self { scheme, host, zone, port, via: None, is_http1: false })
     }
 
     pub(crate) fn to_key(self) -> OriginKey {
@@ -136,12 +143,18 @@ impl<'a> OriginRef<'a> {
             host = format!("{host}%{}]", self.zone);
         }
         let via = self.via.cloned().map(Box::new);
-        OriginKey { scheme: self.scheme, host: host.into(), zone_at, port: self.port, via }
+        let Self { scheme, port, is_http1, .. } = self;
+        OriginKey { scheme, host: host.into(), zone_at, port, via, is_http1 }
     }
 
     /// Returns the same origin, reached through a proxy.
     pub(crate) fn through(self, via: &'a Via) -> Self {
         Self { via: Some(via), ..self }
+    }
+
+    /// Returns the same origin, for requests that ask to switch protocols.
+    pub(crate) const fn by_http1(self) -> Self {
+        Self { is_http1: true, ..self }
     }
 
     pub(crate) const fn scheme(&self) -> Scheme {
@@ -281,12 +294,17 @@ impl OriginKey {
     /// Returns the key of this host with a proxy, for a look-up.
     pub(crate) fn borrowed<'a>(&'a self, via: Option<&'a Via>) -> OriginRef<'a> {
         let (host, zone) = (Lookup::host(self), self.zone());
-        OriginRef { scheme: Scheme::Http, host, zone, port: self.port, via }
+        OriginRef { scheme: Scheme::Http, host, zone, port: self.port, via, is_http1: false }
     }
 
-    /// Returns true if scheme, host and port are all there is: no zone and no proxy.
+    /// Returns true if scheme, host and port are all there is: no zone, no proxy, and any version.
     pub(crate) const fn is_plain(&self) -> bool {
-        !self.has_zone() && self.via.is_none()
+        !self.has_zone() && self.via.is_none() && !self.is_http1
+    }
+
+    /// Returns true if connections speak HTTP/1.1, whatever the settings.
+    pub(crate) const fn is_http1(&self) -> bool {
+        self.is_http1
     }
 
     const fn has_zone(&self) -> bool {
@@ -304,6 +322,9 @@ impl fmt::Display for OriginKey {
             "" => write!(f, "{scheme}://{host}:{port}"),
             zone => write!(f, "{scheme}://{host}%25{zone}]:{port}"),
         }?;
+        if self.is_http1 {
+            f.write_str(" by HTTP/1.1")?;
+        }
         self.via.as_ref().map_or(Ok(()), |via| write!(f, " via {}", via.server))
     }
 }
@@ -325,6 +346,9 @@ impl Lookup for OriginKey {
     fn via(&self) -> Option<&Via> {
         self.via.as_deref()
     }
+    fn is_http1(&self) -> bool {
+        self.is_http1
+    }
 }
 
 impl Lookup for OriginRef<'_> {
@@ -342,6 +366,9 @@ impl Lookup for OriginRef<'_> {
     }
     fn via(&self) -> Option<&Via> {
         self.via
+    }
+    fn is_http1(&self) -> bool {
+        self.is_http1
     }
 }
 
@@ -384,6 +411,7 @@ fn is_same(one: &(impl Lookup + ?Sized), other: &(impl Lookup + ?Sized)) -> bool
         // Names of interfaces differ by case.
         && one.zone() == other.zone()
         && one.via() == other.via()
+        && one.is_http1() == other.is_http1()
 }
 
 impl Eq for dyn Lookup + '_ {}

@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use http::header::PROXY_AUTHORIZATION;
+use http::header::{PROXY_AUTHORIZATION, UPGRADE};
+use keepwarm_pool::Sharing;
 
 use super::outgoing::Outgoing;
 use crate::error::Result;
-use crate::origin_key::OriginRef;
+use crate::origin_key::{OriginRef, Scheme};
 use crate::policy::proxy::{Choice, Mode, Via, choose};
 use crate::pool::origin::Origin;
 use crate::pool::origins::Origins;
@@ -23,10 +24,14 @@ pub(crate) fn route(origins: &Origins, outgoing: &mut Outgoing) -> Result<Arc<Or
         Some(Choice::Through(proxy)) => std::slice::from_ref(proxy),
         None => client,
     };
-    if own.is_none() && rules.is_empty() {
+    let switches = outgoing.headers.contains_key(UPGRADE);
+    if own.is_none() && rules.is_empty() && !switches {
         return origins.of(&outgoing.uri);
     }
     let direct = OriginRef::of(&outgoing.uri)?;
+    let sharing = origins.shared().settings.sharing_of(direct.scheme() == Scheme::Https);
+    // HTTP/2 knows no upgrade (RFC 9113, 8.6).
+    let direct = if switches && sharing == Sharing::Unknown { direct.by_http1() } else { direct };
     let server = choose(rules, &outgoing.uri, direct.scheme())?;
     let via = server.map(|server| Via::new(server, direct.scheme()));
     let origin = match &via {

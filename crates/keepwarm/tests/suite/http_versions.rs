@@ -54,6 +54,32 @@ async fn alpn_chooses_the_protocol() {
     }
 }
 
+/// HTTP/2 knows no upgrade: a request that asks for one goes by HTTP/1.1, and the others go on by HTTP/2.
+#[tokio::test]
+async fn upgrades_go_by_http1() {
+    let authority = crate::tls::Authority::new();
+    let (url, accepted) = tls_server(&authority, &[b"h2", b"http/1.1"]).await;
+    let client = Client::builder().root_certificates(authority.certificate()).build();
+    let client = client.expect("a client");
+    let plain = || within("a response", client.get(&url).send());
+    for _ in 0..2 {
+        assert_eq!(plain().await.expect("a response").version(), http::Version::HTTP_2);
+        let request = client.get(&url).header("connection", "upgrade").header("upgrade", "echo");
+        let response = within("a response", request.send()).await.expect("a response");
+        assert_eq!((response.version(), response.status().as_u16()), (http::Version::HTTP_11, 101));
+        let mut stream = response.upgrade().expect("a stream");
+        let mut hello = [0; 5];
+        within("bytes", stream.read_exact(&mut hello)).await.expect("bytes");
+        assert_eq!(&hello, b"hello");
+    }
+    assert_eq!(plain().await.expect("a response").version(), http::Version::HTTP_2);
+    assert_eq!(accepted.load(Ordering::SeqCst), 3, "one by HTTP/2, one for each upgrade");
+    let stats = client.stats();
+    let names: Vec<_> = stats.origins.iter().map(|origin| origin.origin.as_str()).collect();
+    let name = url.trim_end_matches('/');
+    assert_eq!(names, [name, &format!("{name} by HTTP/1.1")]);
+}
+
 /// A server that speaks HTTP/2 alone, to a client that was told not to.
 #[tokio::test]
 async fn http2_server_refuses_http1_only() {
@@ -96,7 +122,14 @@ async fn tls_server(
                 }
                 let mut buffer = [0; 4096];
                 let mut is_first = gathers && number < 5;
-                while let Ok(1..) = stream.read(&mut buffer).await {
+                while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+                    if String::from_utf8_lossy(&buffer[..read]).contains("upgrade: echo") {
+                        let switched =
+                            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: echo\r\n\r\nhello";
+                        stream.write_all(switched).await.expect("written");
+                        stream.flush().await.expect("flushed");
+                        continue;
+                    }
                     if std::mem::take(&mut is_first) {
                         barrier.wait().await;
                     }

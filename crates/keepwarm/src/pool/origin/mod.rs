@@ -237,7 +237,8 @@ impl Origin {
     pub(crate) fn new(key: OriginKey, shared: Arc<Shared>) -> Arc<Self> {
         // A random seed, so that origins do not end their connections in step.
         let seed = RandomState::new().build_hasher().finish();
-        let sharing = match key.is_forwarded() {
+        let needs_http1 = key.is_http1();
+        let sharing = match key.is_forwarded() || needs_http1 {
             true => Sharing::Never,
             false => shared.settings.sharing_of(key.scheme() == Scheme::Https),
         };
@@ -269,7 +270,7 @@ impl Origin {
                 drained: 0,
                 warmed: 0,
                 suspects: Vec::new(),
-                needs_http1: false,
+                needs_http1,
             })),
             retries,
             calm: Calm::default(),
