@@ -75,12 +75,23 @@ fn watched_streams_are_d12() {
 }
 
 #[test]
+fn curl_line_chooses_http2() {
+    let data = Service::start(&["data"]);
+    let url = data.url("/data");
+    let line = ["-n", "40", "-c", "2", "--streams", "5", "--", "curl", "--http2-prior-knowledge"];
+    let output = run(keepwarm().arg("load").args(line).arg(&url));
+    let said = &output.exits_with(0).stdout;
+    assert!(said.contains("2 connections of HTTP/2, 5 requests at once on each"), "{said}");
+}
+
+#[test]
 fn streams_without_http2_are_refused() {
     let url = "http://127.0.0.1:9/";
     run(keepwarm().args(["load", "--streams", "2", url])).exits_with(2).says("--http2");
     run(keepwarm().args(["load", "--assert", "streams.refused==0", url]))
         .exits_with(10)
         .says("HTTP/1.1 has no streams: give --http2");
+    load(&["-z", "1s", "--abort-if", "streams.refused>1"], url).exits_with(2).says("use --assert");
     for (option, way_out) in [
         ("--streams=0", "--streams"),
         ("--streams=10001", "--streams"),

@@ -115,7 +115,7 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotHttp2 => "the first bytes are no HTTP/2 frame",
+            Self::NotHttp2 => "the first bytes are no SETTINGS frame of HTTP/2",
             Self::FrameSize => "a frame has a length that it cannot have",
             Self::Malformed => "a frame is malformed, or stands on a stream where it cannot stand",
             Self::Continuation => "the parts of a block of fields do not follow each other",

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::frames::{
-    ACK, DATA, END_HEADERS, END_STREAM, HEADERS, OK, Peer, RST_STREAM, SETTINGS, WINDOW_UPDATE,
-    serve,
+    ACK, DATA, END_HEADERS, END_STREAM, HEADERS, OK, PING, Peer, RST_STREAM, SETTINGS,
+    WINDOW_UPDATE, serve,
 };
 use common::run;
 use keepwarm_load::{CloseCause, ErrorClass, Plan, PlanBuilder, Summary};
@@ -167,6 +167,117 @@ fn dead_connection_is_closed_after_timeout() {
     assert!((4..=5).contains(&timed_out), "{timed_out}");
     assert_eq!(summary.completed, 20 - timed_out);
     assert_eq!((summary.ledger.timed_out, summary.ledger.opened), (1, 2));
+}
+
+/// A stream times out by its own time, also on a connection that was busy before.
+#[test]
+fn timeout_counts_from_its_request() {
+    let address = serve(|mut peer| {
+        peer.greet(&[]);
+        if let Some(first) = peer.request() {
+            std::thread::sleep(Duration::from_millis(100));
+            peer.answer(first, b"ok");
+        }
+        while peer.read().is_some() {}
+    });
+    let summary = run(plan(address, 1).requests(2).concurrency(1).timeout(Duration::from_secs(1)));
+    assert_eq!((summary.completed, failed(&summary, ErrorClass::Timeout)), (1, 1));
+    // At 1.1 s; at 2 s if the first request's timer were the next look.
+    assert!(summary.elapsed < Duration::from_millis(1600), "{:?}", summary.elapsed);
+}
+
+/// In a closed loop that has begun its last request, nothing but a given-back one wakes an idle connection.
+#[test]
+fn given_back_request_takes_an_idle_connection() {
+    let [both_there, others_done, taken] = [Gate::new(), Gate::new(), Gate::new()];
+    let address = serve(move |mut peer| {
+        peer.greet(&[]);
+        let first = [peer.request(), peer.request()].map(Option::unwrap_or_default);
+        if peer.nth == 0 {
+            both_there.open();
+            others_done.wait();
+            peer.goaway(first[0], 0);
+            taken.wait();
+            peer.answer(first[0], b"ok");
+            return peer.end();
+        }
+        both_there.wait();
+        first.into_iter().for_each(|stream| peer.answer(stream, b"ok"));
+        // Its answer says that the client has read the others.
+        peer.write(PING, 0, 0, &[0; 8]);
+        while peer.read().is_some_and(|frame| frame.kind != PING) {}
+        others_done.open();
+        if let Some(given_back) = peer.request() {
+            taken.open();
+            peer.answer(given_back, b"ok");
+        }
+        peer.end();
+    });
+    let builder = plan(address, 2).requests(4).concurrency(2).threads(1);
+    let summary = run(builder.timeout(Duration::from_secs(5)));
+    assert_eq!((summary.completed, summary.failed), (4, 0), "{:?}", summary.errors);
+    assert_eq!((summary.ledger.opened, summary.ledger.streams.sent_again), (2, 1));
+}
+
+/// A connection on which no response came is new, whatever else the server has said on it.
+#[test]
+fn error_of_a_goaway_is_told() {
+    let address = serve(|mut peer| {
+        peer.greet(&[]);
+        if let Some(stream) = peer.request() {
+            peer.goaway(stream, 1);
+            peer.end();
+        }
+    });
+    let summary = run(plan(address, 1).requests(2).concurrency(1));
+    assert_eq!(failed(&summary, ErrorClass::EofOnNew), 2, "{:?}", summary.errors);
+    let (_, stat) = summary.errors.iter().next().unwrap();
+    assert!(stat.example.contains("after GOAWAY with PROTOCOL_ERROR"), "{stat:?}");
+}
+
+#[test]
+fn idle_connections_reach_their_lifetime() {
+    let address = serve(|mut peer| {
+        peer.greet(&[]);
+        peer.answer_all();
+    });
+    let builder = plan(address, 2).rate(5.0).requests(4).concurrency(1).threads(1);
+    let summary = run(builder.max_lifetime(Duration::from_millis(50)));
+    assert_eq!((summary.completed, summary.ledger.opened), (4, 4), "{:?}", summary.errors);
+    assert_eq!(summary.ledger.closed_by_us[&CloseCause::MaxLifetime], 3);
+}
+
+/// A connection that drains is none whose streams ran out.
+#[test]
+fn drained_connections_are_not_full() {
+    let address = serve(|mut peer| {
+        peer.greet(&[]);
+        // Answered all at once, so that each connection drains while the next one is opened.
+        let all: Vec<u32> = (0..10).map_while(|_| peer.request()).collect();
+        std::thread::sleep(Duration::from_millis(50));
+        all.into_iter().for_each(|stream| peer.answer(stream, b"ok"));
+        peer.answer_all();
+    });
+    let builder = plan(address, 100).rate(200.0).requests(60).concurrency(20).threads(1);
+    let summary = run(builder.requests_per_connection(10));
+    assert_eq!((summary.completed, summary.ledger.opened), (60, 6), "{:?}", summary.errors);
+    assert_eq!(summary.ledger.streams.opened_for_streams, 0);
+}
+
+/// A server that allows no stream for a moment, and then some, keeps its idle connection.
+#[test]
+fn streams_that_are_allowed_again_keep_the_connection() {
+    let address = serve(|mut peer| {
+        peer.greet(&[(MAX_CONCURRENT_STREAMS, 0)]);
+        if let Some(stream) = peer.request() {
+            peer.answer(stream, b"ok");
+            peer.settings(&[(MAX_CONCURRENT_STREAMS, 100)]);
+        }
+        peer.answer_all();
+    });
+    let builder = plan(address, 2).rate(2.0).requests(3).concurrency(1).threads(1);
+    let summary = run(builder.timeout(Duration::from_millis(200)));
+    assert_eq!((summary.completed, summary.ledger.opened), (3, 1), "{:?}", summary.errors);
 }
 
 #[test]

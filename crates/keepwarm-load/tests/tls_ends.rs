@@ -158,3 +158,37 @@ fn announced_end_before_any_request_is_in_time() {
         assert!(summary.elapsed < Duration::from_secs(10));
     }
 }
+
+/// A record that cannot be decrypted ends a connection of HTTP/2 with all that is in flight on it.
+#[test]
+fn broken_record_fails_every_stream() {
+    let authority = Authority::new();
+    let mut config = authority.server("localhost", None);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let (address, _) = serve(config, |stream| {
+        let mut preface = [0; 24];
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let greeted = stream.read_exact(&mut preface).and_then(|()| stream.write_all(&settings));
+        if greeted.and_then(|()| stream.flush()).is_err() {
+            return;
+        }
+        let mut heads = 0;
+        while heads < 4 {
+            let mut head = [0; 9];
+            if stream.read_exact(&mut head).is_err() {
+                return;
+            }
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            let _ = stream.read_exact(&mut vec![0; length]);
+            heads += usize::from(head[3] == 1);
+        }
+        let record = [&[0x17, 3, 3, 0, 32][..], &[7; 32]].concat();
+        let _ = stream.sock.write_all(&record);
+        let _ = stream.sock.read_to_end(&mut Vec::new());
+    });
+    let builder = plan(address).http2(4).requests(12).concurrency(1).tls_roots(authority.pem());
+    let summary = run(builder.timeout(Duration::from_secs(20)));
+    assert!(summary.elapsed < Duration::from_secs(10), "waited: {:?}", summary.elapsed);
+    assert_eq!((summary.errors.of(ErrorClass::Tls), summary.failed), (12, 12));
+    assert_eq!(summary.ledger.opened, 3);
+}

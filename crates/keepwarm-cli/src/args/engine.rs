@@ -55,7 +55,7 @@ pub(crate) struct EngineOptions {
 
     /// With --http2: the most requests at once on each connection, 1 to 10000, and never more than the
     /// server allows
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "http2",
+    #[arg(long, value_name = "N", default_value_t = 1,
           allow_negative_numbers = true, value_parser = number::count(1, MAX_STREAMS as u64),
           help_heading = CONNECTIONS)]
     pub(crate) streams: u64,

@@ -21,7 +21,7 @@ pub(super) fn refuse(condition: &Assertion, options: &LoadOptions) -> Result<(),
     let name = condition.name().as_str();
     let classes = ErrorClass::ALL.map(ErrorClass::as_str);
     let is_known = match name.split_once('.').unwrap_or((name, "")) {
-        ("hop" | "connect" | "handshake" | "lifetime" | "loader" | "lag", _) => false,
+        ("streams" | "hop" | "connect" | "handshake" | "lifetime" | "loader" | "lag", _) => false,
         ("conn", rest) => !rest.starts_with("requests."),
         ("errors", rest) => ["", "share"].contains(&rest) || classes.contains(&rest),
         ("status", code) => code.ends_with("xx"),

@@ -100,6 +100,11 @@ pub(super) fn unjudgeable(assertion: &Assertion, options: &LoadOptions) -> Optio
 
 /// Returns the settings of the arguments, not validated yet.
 pub(super) fn builder(options: &LoadOptions) -> Result<PlanBuilder, Failure> {
+    let engine = &options.engine;
+    if engine.streams > 1 && !engine.http2 {
+        let words = format!("--streams {}: HTTP/1.1 has no streams; give --http2", engine.streams);
+        return Err(Failure::new(Exit::Usage, words));
+    }
     let mut builder = Plan::builder(options.url())
         .concurrency(options.concurrency as usize)
         .keep_alive(!options.close)

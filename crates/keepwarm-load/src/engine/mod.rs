@@ -250,6 +250,9 @@ impl Engine {
                 }
             }
             now = Instant::now();
+            if !self.queues.given_back.is_empty() && !self.is_open_loop() {
+                self.serve_given_back(now);
+            }
             if !events.is_empty() {
                 self.tally.count_wakeup(events.len(), micros(now - woke));
             }

@@ -165,8 +165,10 @@ impl Engine {
         }
         *dials += 1;
         let index = self.dialing_slot(now)?;
-        // No connection has room, and one is open: each has as many streams as it may.
-        let is_full = self.plan.is_http2() && self.gauges.open > 0;
+        // No connection has room, and one is in use: each has as many streams as it may.
+        let is_full = self.plan.is_http2()
+            && self.gauges.open > 0
+            && self.slots.iter().any(|slot| slot.takes_streams());
         self.slots[index].is_for_streams |= is_full;
         Some(index)
     }

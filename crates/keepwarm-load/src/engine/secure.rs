@@ -219,7 +219,12 @@ impl Engine {
         match slot.state {
             State::Handshaking => self.handshake_failed(index, error, bytes),
             State::Exchanging => {
-                self.fail(index, ErrorClass::Tls, None, now, || error.to_string());
+                if self.slots[index].http2.is_some() {
+                    let key = ErrorKey { class: ErrorClass::Tls, errno: None, protocol: None };
+                    self.fail_all(index, now, |_, _| (key, describe_tls(error)));
+                } else {
+                    self.fail(index, ErrorClass::Tls, None, now, || describe_tls(error));
+                }
                 self.leave(index, CloseCause::BadResponse, None);
             }
             _ => self.leave_stray(index),

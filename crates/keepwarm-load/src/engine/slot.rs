@@ -164,6 +164,12 @@ impl Slot {
         }
     }
 
+    /// Returns true if the slot has a connection of HTTP/2 that is not about to end.
+    pub(super) fn takes_streams(&self) -> bool {
+        matches!(self.state, State::Open | State::Exchanging)
+            && self.http2.as_ref().is_some_and(|http2| !http2.is_leaving())
+    }
+
     pub(super) fn new(now: Instant, capture: Option<Box<Capture>>) -> Self {
         Self {
             state: State::Vacant,

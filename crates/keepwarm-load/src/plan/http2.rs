@@ -41,7 +41,8 @@ fn list(message: &[u8], scheme: &str, mut push: impl FnMut(&[u8], &[u8])) -> usi
     for (name, value) in fields(message, line) {
         length += name.len() + 2 + value.len() + 2;
         if !name.eq_ignore_ascii_case(b"host") {
-            push(name, value);
+            // The whitespace is HTTP/1.1's alone (RFC 9113, 8.2.1).
+            push(name, value.trim_ascii());
         }
     }
     length + 2

@@ -11,7 +11,8 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore,
+    SignatureScheme,
 };
 
 use super::PlanError;
@@ -221,7 +222,14 @@ fn is_marked_authority(error: &rustls::Error) -> bool {
 
 /// Describes a failed handshake for people, without Rust's names where words are known.
 pub(crate) fn describe(error: &rustls::Error) -> String {
-    let rustls::Error::InvalidCertificate(reason) = error else { return error.to_string() };
+    let reason = match error {
+        rustls::Error::InvalidCertificate(reason) => reason,
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            return "the server wants a certificate of the client: give --cert and --key"
+                .to_owned();
+        }
+        error => return error.to_string(),
+    };
     let reason = match reason {
         CertificateError::UnknownIssuer => "its issuer is not trusted".to_owned(),
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {

@@ -61,6 +61,10 @@ pub(super) struct Http2 {
     said_goaway: bool,
     /// The peer has sent something.
     was_heard: bool,
+    /// The peer has answered a request.
+    has_answered: bool,
+    /// The error of the peer's GOAWAY.
+    farewell: Option<Code>,
     /// `Server` and `Location` of the head read last, while no response is complete.
     noted: (Option<String>, Option<String>),
 }
@@ -83,6 +87,8 @@ impl Http2 {
             has_settings: false,
             said_goaway: false,
             was_heard: false,
+            has_answered: false,
+            farewell: None,
             noted: (None, None),
         })
     }
@@ -94,6 +100,11 @@ impl Http2 {
             self.uploads.retain(|queued| *queued != at);
         }
         self.streams.remove(at);
+    }
+
+    /// Returns true if the connection takes no further request.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
     }
 
     /// Returns the most streams that were open at once.
@@ -150,17 +161,44 @@ impl Engine {
             slot.state = State::Open;
         }
         let is_stuck = http2.streams.is_empty() && http2.connection.room(0) == 0;
-        match http2.streams.is_empty() {
-            false => slot.wake_at = http2.wake_at,
+        if http2.streams.is_empty() {
+            http2.wake_at = None;
+        }
+        let wake_at = match (http2.wake_at, self.plan.max_lifetime()) {
+            // Its timer is another one.
+            _ if !matches!(slot.state, State::Open | State::Exchanging) => slot.wake_at,
+            (Some(at), _) => Some(at),
+            (None, _) if leaving.is_some() => None,
             // A server that allows no stream at all is not waited for without end.
-            true if is_stuck && leaving.is_none() => self.arm(index, now + self.plan.timeout()),
-            true => http2.wake_at = None,
+            (None, _) if is_stuck => Some(now + self.plan.timeout()),
+            (None, age) => age.map(|age| slot.opened_at + age),
+        };
+        slot.wake_at = wake_at;
+        if let Some(at) = wake_at {
+            self.arm(index, at);
         }
         self.flush(index);
         if let Some(cause) = leaving
             && matches!(self.slots[index].state, State::Open)
         {
             self.leave(index, cause, None);
+        }
+    }
+
+    /// Gives the requests of a closed loop that a server has given back to connections with room, and lets
+    /// slots without one dial: nothing else would wake either of them, once the pacer has no request.
+    #[cold]
+    pub(super) fn serve_given_back(&mut self, now: Instant) {
+        for index in 0..self.slots.len() {
+            if self.queues.given_back.is_empty() {
+                return;
+            }
+            let is_vacant = self.slots[index].state == State::Vacant;
+            if self.slots[index].http2.is_some() && self.room(index) > 0 {
+                self.go_on(index, now);
+            } else if is_vacant && !self.queues.ready.contains(&index) {
+                self.queues.ready.push_back(index);
+            }
         }
     }
 
@@ -235,7 +273,7 @@ impl Engine {
     }
 
     /// Fails every stream of a connection that has ended.
-    fn fail_all(
+    pub(super) fn fail_all(
         &mut self,
         index: usize,
         now: Instant,
@@ -253,8 +291,11 @@ impl Engine {
 
     /// Handles the peer's end of a connection with requests in flight. The caller closes it.
     pub(super) fn streams_ended(&mut self, index: usize, errno: Option<Errno>, now: Instant) {
-        let is_new = self.slots[index].http2.as_ref().is_some_and(|http2| !http2.was_heard);
-        let guess = if is_new && errno.is_none() { self.guess_by_port() } else { None };
+        let Some(http2) = &self.slots[index].http2 else { return };
+        let (is_new, was_heard) = (!http2.has_answered, http2.was_heard);
+        let farewell = http2.farewell.map(|code| format!(" after GOAWAY with {code}"));
+        let farewell = farewell.unwrap_or_default();
+        let guess = if was_heard || errno.is_some() { None } else { self.guess_by_port() };
         let reset = errno == Some(Errno::CONNRESET);
         let said =
             errno.filter(|errno| *errno != Errno::PIPE).map(crate::counts::Errno::from_rustix);
@@ -271,9 +312,12 @@ impl Engine {
             let example = match errno {
                 Some(errno) => {
                     let error = std::io::Error::from(errno);
-                    format!("reading the response to request {nth} of its connection: {error}")
+                    let read = format!("reading the response to request {nth} of its connection");
+                    format!("{read}{farewell}: {error}")
                 }
-                None => format!("the server closed during request {nth} of its connection"),
+                None => {
+                    format!("the server closed during request {nth} of its connection{farewell}")
+                }
             };
             (ErrorKey { class, errno: said, protocol }, example)
         });
@@ -350,7 +394,7 @@ impl Engine {
             if stream.deadline > now {
                 continue;
             }
-            is_dead |= http2.read_at <= stream.current.sent_at;
+            is_dead |= http2.read_at <= stream.opened_at;
             let part = if stream.response.received() { "a part" } else { "no byte" };
             self.fail_stream(index, &mut http2, at, (key, Some(Code::CANCEL)), now, || {
                 format!("{part} of the response came within {timeout:?}")

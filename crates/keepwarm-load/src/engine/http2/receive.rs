@@ -85,6 +85,7 @@ impl Engine {
         match event {
             Event::Headers { stream, block, is_last } => {
                 let Some(at) = http2.streams.find(stream) else { return Ok(false) };
+                http2.has_answered = true;
                 if let Some(block) = block {
                     self.look_at(http2, at, block, now);
                 }
@@ -223,6 +224,9 @@ impl Engine {
     fn on_goaway(&mut self, index: usize, http2: &mut Http2, last: u32, code: Code, now: Instant) {
         self.tally.ledger.streams.goaways += 1;
         http2.leaving = Some(CloseCause::GoAway);
+        if code != Code::NO_ERROR {
+            http2.farewell = Some(code);
+        }
         let key = ErrorKey { class: ErrorClass::Unprocessed, errno: None, protocol: None };
         for at in http2.streams.open() {
             let stream = &http2.streams.places[at];
@@ -236,6 +240,10 @@ impl Engine {
                 request.written = 0;
                 self.queues.given_back.push_back((request, deadline));
                 self.tally.ledger.streams.sent_again += 1;
+                if self.plan.shows_exchange() {
+                    // What is shown goes with the request.
+                    self.enter(index, http2, at);
+                }
                 http2.drop_stream(at);
             } else {
                 self.fail_stream(index, http2, at, (key, None), now, || {

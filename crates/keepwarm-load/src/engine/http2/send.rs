@@ -22,6 +22,21 @@ use crate::plan::{Part, Start, encode};
 const BUFFERED: usize = 64 * 1024;
 
 impl Http2 {
+    /// Frees the part of the buffer that is written, once it is all of it, or a large half: so a peer that
+    /// reads slowly costs no more than twice what waits for it.
+    #[inline]
+    fn forget_written(&mut self) {
+        if self.written == self.out.len() {
+            self.out.clear();
+        } else if self.written >= BUFFERED.max(self.out.len() / 2) {
+            self.out.drain(..self.written);
+        } else {
+            return;
+        }
+        self.written = 0;
+        self.connection.flushed();
+    }
+
     /// Changes the window of every stream.
     pub(super) fn widen_all(&mut self, by: i64) -> Result<(), Refusal> {
         for at in self.streams.open() {
@@ -83,6 +98,7 @@ impl Engine {
         stream.inflow = keepwarm_http2::Inflow::STREAM;
         stream.response = Response::to(prepared.is_head);
         (stream.deadline, stream.window, stream.sent) = (deadline, window, 0);
+        stream.opened_at = now;
         let before = http2.out.len();
         let block = match (&prepared.usual.start, &prepared.encoded) {
             (Start::Changing(template), _) => {
@@ -237,11 +253,7 @@ impl Engine {
                     if slot.tls.is_none() {
                         http2.written += count;
                     }
-                    if http2.written == http2.out.len() {
-                        http2.out.clear();
-                        http2.written = 0;
-                        http2.connection.flushed();
-                    }
+                    http2.forget_written();
                     let has_more = slot.tls.as_ref().is_some_and(|tls| tls.wants_write());
                     if !has_more && !http2.is_writing() {
                         return;
@@ -258,5 +270,25 @@ impl Engine {
             }
         }
         self.queues.again.push(index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_reader_costs_twice_what_waits() {
+        let mut http2 = Http2::new(Instant::now());
+        let mut most = 0;
+        for round in 1..1000 {
+            http2.out.resize(http2.out.len() + 10_000, 0);
+            http2.written += if round < 100 { 1_000 } else { 10_000 };
+            http2.forget_written();
+            let waits = http2.out.len() - http2.written;
+            assert!(http2.out.len() <= 2 * waits + BUFFERED, "{waits}");
+            most = most.max(http2.out.len());
+        }
+        assert!(most < 2_000_000, "{most} of 10 MB");
     }
 }

@@ -17,6 +17,8 @@ pub(in super::super) struct Stream {
     pub(super) id: u32,
     pub(super) current: Current,
     pub(super) response: Response,
+    /// Time at which the stream was opened: later than its request was sent first, if that was given back.
+    pub(super) opened_at: Instant,
     /// Time at which the request times out.
     pub(super) deadline: Instant,
     pub(super) inflow: Inflow,
@@ -40,6 +42,7 @@ impl Stream {
             id: 0,
             current: Current::new(now),
             response: Response::default(),
+            opened_at: now,
             deadline: now,
             inflow: Inflow::STREAM,
             window: 0,
