@@ -94,6 +94,25 @@ fn unprocessed_requests_are_sent_again() {
     assert_eq!(summary.ledger.requests_written, 200 + streams.sent_again);
 }
 
+/// What is shown of a request goes with it to its next connection.
+#[test]
+fn shown_request_is_sent_again() {
+    let address = serve(|mut peer| {
+        peer.greet(&[]);
+        if let (Some(_), 0) = (peer.request(), peer.nth) {
+            peer.goaway(0, 0);
+            return peer.end();
+        }
+        peer.answer(1, b"hello");
+        peer.end();
+    });
+    let summary = run(plan(address, 1).requests(1).concurrency(1).show_exchange(true));
+    let exchange = summary.exchange.expect("the exchange");
+    let request = String::from_utf8_lossy(&exchange.request);
+    assert_eq!(request.matches(":method: GET").count(), 1, "{request}");
+    assert!(exchange.response_head.starts_with(b":status: 200"), "{exchange:?}");
+}
+
 #[test]
 fn endless_goaways_fail_the_request() {
     let address = serve(|mut peer| {

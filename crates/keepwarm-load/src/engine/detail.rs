@@ -142,6 +142,8 @@ impl Engine {
         let Some(kept) = slot.capture.as_mut().and_then(|capture| capture.kept.as_mut()) else {
             return;
         };
+        // Sent again, it is kept once.
+        kept.request.clear();
         for field in Fields::of(block.bytes()).flatten() {
             let _ = field.decode_name(MAX_REQUEST, &mut kept.request);
             kept.request.extend_from_slice(b": ");
