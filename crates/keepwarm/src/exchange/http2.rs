@@ -30,7 +30,7 @@ use crate::observe::request_events::RequestEvents;
 use crate::pool::origin::{AGENT, Origin};
 use crate::pool::stream_lease::StreamLease;
 use crate::wire::body::Body;
-use crate::wire::http2::{Http2Stream, StreamFailure};
+use crate::wire::http2::{Http2Stream, StreamFailure, header_list_size};
 use crate::wire::interim::InterimListener;
 use crate::wire::peer::TlsInfo;
 
@@ -44,9 +44,6 @@ const OF_CONNECTION_BY_NAME: [&str; 3] = ["keep-alive", "proxy-connection", "htt
 
 /// The one value of `TE` in HTTP/2 (RFC 9113, 8.2.2).
 const TRAILERS: &str = "trailers";
-
-/// Bytes that each field counts beyond its name and value (RFC 9113, 6.5.2).
-const OVERHEAD: usize = 32;
 
 /// Broken promise of a caller that takes a head.
 const NO_HEAD: &str = "the head is taken once it has come";
@@ -187,16 +184,7 @@ fn check_size(request: &http::Request<()>, limit: u32) -> Result<()> {
     if limit == u32::MAX {
         return Ok(());
     }
-    let (uri, headers) = (request.uri(), request.headers());
-    let own = [
-        (":method", request.method().as_str()),
-        (":scheme", uri.scheme_str().unwrap_or_default()),
-        (":authority", uri.authority().map_or("", |authority| authority.as_str())),
-        (":path", uri.path_and_query().map_or("", |target| target.as_str())),
-    ];
-    let own = own.iter().map(|(name, value)| name.len() + value.len());
-    let others = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
-    let size: usize = own.chain(others).map(|length| length + OVERHEAD).sum();
+    let size = header_list_size(request);
     if size <= limit as usize {
         return Ok(());
     }

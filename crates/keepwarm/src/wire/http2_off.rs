@@ -56,6 +56,10 @@ pub(crate) enum StreamFailure {
     Body(BoxError),
 }
 
+pub(crate) fn header_list_size(_: &http::Request<()>) -> usize {
+    0
+}
+
 pub(crate) fn start(_: Stream, _: PeerFacts, _: u32) -> std::future::Ready<Result<Started>> {
     let words = "HTTP/2 is not built in (feature http2)";
     std::future::ready(Err(Error::failed(Stage::Connect, words)))

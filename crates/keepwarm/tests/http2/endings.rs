@@ -127,6 +127,24 @@ async fn request_that_ends_connections_is_given_up() {
     }
 }
 
+/// nginx answers a field of 8 KiB so. It is about that request: the others need no pause.
+#[tokio::test(start_paused = true)]
+async fn calm_about_a_large_head_pauses_nothing() {
+    let (client, mut dials) = client(|builder| builder);
+    let large = go(client.post("http://frames.test/").header("x-large", "x".repeat(9000)));
+    let mut peer = dials.accept(&[]).await;
+    assert_eq!(peer.request().await, 1);
+    peer.goaway(1, CALM_DOWN).await;
+    drop(peer);
+    let error = failure(large).await;
+    assert!(error.to_string().contains("GOAWAY with ENHANCE_YOUR_CALM"), "{error}");
+    assert!(error.to_string().contains("the request's fields count 9319 bytes"), "{error}");
+    let (next, begun) = (get(&client), Instant::now());
+    dials.accept(&[]).await.serve("next").await;
+    assert_eq!(text(next).await, "next");
+    assert!(begun.elapsed() < Duration::from_millis(50), "{:?}", begun.elapsed());
+}
+
 /// RFC 9113, 5.4.1: a peer that has failed closes the connection. One that does not, and says no more, is
 /// asked by a ping and given up.
 #[tokio::test(start_paused = true)]

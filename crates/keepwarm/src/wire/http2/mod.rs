@@ -26,6 +26,7 @@ use keepwarm_pool::{CloseReason, Closer};
 use tokio::time::Instant;
 
 pub(crate) use self::driver::Driver;
+use self::guard::Farewell;
 use self::io::{Counted, Heard};
 use self::shared::SharedConnection;
 pub(crate) use self::stream::{Http2Stream, StreamFailure};
@@ -54,6 +55,14 @@ const SILENCE: Duration = Duration::from_secs(15);
 
 /// Limit on the spare handles of a connection: about as many as threads hand requests over at once.
 const MAX_SPARE: usize = 8;
+
+/// Header list of a request from which on a server may take less: nginx ends a connection at a field of 8 KiB,
+/// which may be compressed.
+const LARGE_HEAD: usize = 4 << 10;
+/// Limit on the streams that are remembered for a large head.
+const MAX_LARGE: usize = 16;
+/// Bytes that each field of a header list counts beyond its name and value (RFC 9113, 6.5.2).
+const OVERHEAD: usize = 32;
 
 /// What keeps a connection open besides its streams: its handles, and a stream that was parked.
 type Handles = (Option<SendRequest<Bytes>>, Vec<SendRequest<Bytes>>, Option<RecvStream>);
@@ -99,6 +108,8 @@ struct Http2State {
     /// The end of a lone request's stream, which was read. Its drop wakes the task, and the task has
     /// nothing to do then: so the next request drops it, beside what it hands over itself.
     parked: Option<RecvStream>,
+    /// The last streams whose requests have large heads.
+    large: VecDeque<u32>,
 }
 
 /// A connection whose peer has sent its settings, and the task that has to be spawned for it.
@@ -154,6 +165,7 @@ pub(crate) async fn start(stream: Stream, peer: PeerFacts, max_unread: u32) -> R
         is_doubted: false,
         is_calmed: false,
         parked: None,
+        large: VecDeque::new(),
     };
     let http2 = Arc::new(Http2 {
         id: next_id(),
@@ -165,6 +177,21 @@ pub(crate) async fn start(stream: Stream, peer: PeerFacts, max_unread: u32) -> R
     });
     let driver = Driver::new(Arc::clone(&http2), sender, ping_pong, streams);
     Ok(Started { connection: http2, driver, streams: as_limit(streams) })
+}
+
+/// Returns the size of a request's header list, by the count of RFC 9113, 6.5.2.
+pub(crate) fn header_list_size(request: &http::Request<()>) -> usize {
+    let uri = request.uri();
+    let own = [
+        (":method", request.method().as_str()),
+        (":scheme", uri.scheme_str().unwrap_or_default()),
+        (":authority", uri.authority().map_or("", |authority| authority.as_str())),
+        (":path", uri.path_and_query().map_or("", |target| target.as_str())),
+    ];
+    let own = own.iter().map(|(name, value)| name.len() + value.len());
+    let headers = request.headers().iter();
+    let others = headers.map(|(name, value)| name.as_str().len() + value.len());
+    own.chain(others).map(|length| length + OVERHEAD).sum()
 }
 
 fn as_limit(streams: usize) -> u32 {
@@ -310,13 +337,33 @@ impl Http2 {
         self.shared.task.wake_task();
     }
 
-    /// Tells the pool, once, if the peer has ended the connection because its client does too much. Called
-    /// before the failure leads to another dial.
+    /// Notes a stream whose request has a large head.
+    #[cold]
+    fn note_large(&self, stream: u32) {
+        let mut state = self.lock();
+        if state.large.len() >= MAX_LARGE {
+            state.large.pop_front();
+        }
+        state.large.push_back(stream);
+    }
+
+    /// Tells the pool, once, if the peer has ended the connection because its client does too much, unless
+    /// that is about the large head that it read last. Called before the failure leads to another dial.
     fn heed(&self, error: &h2::Error) {
         let asks = error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
             && error.is_go_away()
             && error.is_remote();
-        if asks && !std::mem::replace(&mut self.lock().is_calmed, true) {
+        if !asks {
+            return;
+        }
+        let farewell = self.heard.farewell();
+        let mut state = self.lock();
+        let blames = |said: Farewell, large| said.is_last(large) || said.begins_at(large);
+        let is_about_head = |said| state.large.iter().any(|large| blames(said, *large));
+        let is_new = !farewell.is_some_and(is_about_head) && !state.is_calmed;
+        state.is_calmed |= is_new;
+        drop(state);
+        if is_new {
             self.tell(|pool| pool.calm());
         }
     }

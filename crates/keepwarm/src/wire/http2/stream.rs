@@ -17,7 +17,8 @@ use keepwarm_http1::{Framing, ResponseHead};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::Http2;
+use super::guard::Farewell;
+use super::{Http2, LARGE_HEAD, header_list_size};
 use crate::error::BoxError;
 use crate::wire::body::Body;
 use crate::wire::interim::InterimListener;
@@ -49,31 +50,42 @@ pub(crate) enum StreamFailure {
 const SILENT: &str = "the server answered nothing for 10 s, not even a ping";
 
 impl StreamFailure {
-    fn of(error: h2::Error, http2: &Http2, stream: u32) -> Self {
+    fn of(error: h2::Error, of: &Http2Stream, stream: u32) -> Self {
+        let (http2, head_size) = (&of.http2, of.head_size);
         http2.heed(&error);
         let farewell = http2.heard.farewell();
+        // What the peer said last, and what it may be about.
+        let told = |said: Farewell| match head_size {
+            LARGE_HEAD.. => {
+                format!(
+                    "{said}; the request's fields count {head_size} bytes, maybe more than it takes"
+                )
+            }
+            _ => said.to_string(),
+        };
         match error.reason() {
             Some(_) if error.is_go_away() && error.is_remote() => match farewell {
-                Some(said) if said.begins_at(stream) => Self::Blamed(said.to_string().into()),
+                Some(said) if said.begins_at(stream) => Self::Blamed(told(said).into()),
                 _ => Self::Unprocessed,
             },
             Some(Reason::REFUSED_STREAM) if error.is_reset() && error.is_remote() => match farewell
             {
-                Some(said) if said.is_last(stream) => Self::Blamed(said.to_string().into()),
+                Some(said) if said.is_last(stream) => Self::Blamed(told(said).into()),
                 _ => Self::Unprocessed,
             },
             Some(Reason::HTTP_1_1_REQUIRED) if error.is_reset() && error.is_remote() => {
                 Self::NeedsHttp1
             }
             _ if http2.heard.is_gone() => {
-                let after = farewell.map_or_else(String::new, |said| format!(", since its {said}"));
+                let after = |said| format!(", since its {}", told(said));
+                let after = farewell.map_or_else(String::new, after);
                 let words = format!("{SILENT}{after}");
                 Self::Cut(io::Error::new(io::ErrorKind::TimedOut, words).into())
             }
             _ if error.is_io() => Self::Cut(match (error.into_io(), farewell) {
                 (Some(error), None) => error.into(),
                 (Some(error), Some(said)) => {
-                    let words = format!("the server ended the connection: {said}");
+                    let words = format!("the server ended the connection: {}", told(said));
                     io::Error::new(error.kind(), words).into()
                 }
                 (None, _) => "the connection ended".into(),
@@ -130,6 +142,8 @@ pub(crate) struct Http2Stream {
     /// Count of progress, by which a stall is noticed: bytes and heads, in either direction.
     progress: u64,
     written: u64,
+    /// Size of the request's header list.
+    head_size: usize,
     http2: Arc<Http2>,
 }
 
@@ -162,6 +176,7 @@ impl Http2 {
             is_alone,
             progress: 0,
             written: 0,
+            head_size: 0,
             http2: Arc::clone(self),
         };
         if self.heard.is_blocked() {
@@ -184,6 +199,7 @@ impl Http2Stream {
     ) -> Result<(), Body> {
         let Some((mut sender, parked)) = self.http2.sender() else { return Err(body) };
         let ends = body.is_end_stream();
+        self.head_size = header_list_size(&request);
         let send = || {
             drop(parked);
             sender.send_request(request, ends)
@@ -201,6 +217,9 @@ impl Http2Stream {
             }
         };
         self.http2.give_back(sender);
+        if self.head_size >= LARGE_HEAD {
+            self.http2.note_large(head.stream_id().as_u32());
+        }
         if !ends {
             let upload = StreamUpload {
                 body,
@@ -363,7 +382,7 @@ impl Http2Stream {
             Ok(response) => response,
             Err(error) => {
                 let stream = head.stream_id().as_u32();
-                return Poll::Ready(Err(StreamFailure::of(error, &self.http2, stream)));
+                return Poll::Ready(Err(StreamFailure::of(error, self, stream)));
             }
         };
         self.head = None;
@@ -495,7 +514,7 @@ impl Http2Stream {
             return StreamFailure::Body(cause);
         }
         // The response has begun, so the request was processed: it must not be sent again.
-        match StreamFailure::of(error, &self.http2, stream) {
+        match StreamFailure::of(error, self, stream) {
             StreamFailure::Unprocessed | StreamFailure::Blamed(_) | StreamFailure::NeedsHttp1 => {
                 StreamFailure::Stream("the server gave the response up within its body".into())
             }
