@@ -397,7 +397,8 @@ impl Http2Body {
     pub(super) fn finish(self) {
         let Self(mut attempt) = self;
         let flight = &mut attempt.flight;
-        if flight.stream.as_ref().is_some_and(Http2Stream::is_refused) {
+        let is_reset = |stream: &Http2Stream| stream.is_refused() || !stream.response_is_complete();
+        if flight.stream.as_ref().is_some_and(is_reset) {
             // Dropped, its stream is reset.
             return;
         }

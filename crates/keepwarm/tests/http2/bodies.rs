@@ -153,6 +153,28 @@ async fn responses_without_body_are_complete() {
     }
 }
 
+/// Some servers send a body where none may be. It is not read, as by HTTP/1.1, and its stream is reset.
+#[tokio::test(start_paused = true)]
+async fn body_of_a_response_without_one_is_not_read() {
+    let (client, mut dials) = client(|builder| builder);
+    let bystander = get(&client);
+    let mut peer = dials.accept(&[]).await;
+    let other = peer.request().await;
+    let requests = [client.head(URL), client.get(URL), client.get(URL)];
+    for (request, status) in requests.into_iter().zip(["200", "204", "304"]) {
+        let request = go(request);
+        let stream = peer.request().await;
+        peer.fields(stream, &[(":status", status), ("content-length", "5")], false).await;
+        peer.data(stream, b"12", false).await;
+        assert_eq!(text(request).await, "", "{status}");
+        assert_eq!(peer.until(RST_STREAM).await.stream, stream, "{status}");
+    }
+    peer.say(other, "unharmed").await;
+    assert_eq!(text(bystander).await, "unharmed");
+    eventually("the leases", || client.stats().total.streams == 0).await;
+    assert_eq!(client.stats().total.opened, 1);
+}
+
 /// A body that is not as long as its head says is a failed stream, and no other is harmed.
 #[tokio::test(start_paused = true)]
 async fn declared_length_of_response_is_checked() {

@@ -137,6 +137,8 @@ pub(crate) struct Http2Stream {
     /// Bytes of the announced body length that have not come.
     left: Option<u64>,
     is_head_request: bool,
+    /// The response has no body, by its request or its status.
+    is_bodiless: bool,
     /// No other request was on the connection when this one was sent.
     is_alone: bool,
     /// Count of progress, by which a stall is noticed: bytes and heads, in either direction.
@@ -173,6 +175,7 @@ impl Http2 {
             body_failure: None,
             left: None,
             is_head_request: request.method() == Method::HEAD,
+            is_bodiless: false,
             is_alone,
             progress: 0,
             written: 0,
@@ -388,7 +391,9 @@ impl Http2Stream {
         self.head = None;
         self.progress += 1;
         let (parts, receive) = response.into_parts();
-        self.left = self.expected_length(parts.status, &parts.headers)?;
+        self.is_bodiless = self.is_head_request
+            || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&parts.status);
+        self.left = self.expected_length(&parts.headers)?;
         if let Some(upload) = self.upload.as_mut().filter(|upload| upload.is_held) {
             upload.is_refused = true;
         }
@@ -424,19 +429,13 @@ impl Http2Stream {
     }
 
     /// Returns the declared length of the body. `Err` if the response declares several.
-    fn expected_length(
-        &self,
-        status: StatusCode,
-        headers: &HeaderMap,
-    ) -> Result<Option<u64>, StreamFailure> {
+    fn expected_length(&self, headers: &HeaderMap) -> Result<Option<u64>, StreamFailure> {
         let mut declared = headers.get_all(CONTENT_LENGTH).iter();
         let first = declared.next();
         if declared.any(|other| Some(other) != first) {
             return Err(StreamFailure::Stream("the response declares several lengths".into()));
         }
-        if self.is_head_request
-            || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status)
-        {
+        if self.is_bodiless {
             return Ok(Some(0));
         }
         Ok(first.and_then(|length| length.to_str().ok()?.parse().ok()))
@@ -471,6 +470,11 @@ impl Http2Stream {
         let Some(receive) = &mut self.receive else { return Poll::Ready(None) };
         if let Some(data) = ready!(receive.poll_data(cx)) {
             let data = match data {
+                // As by HTTP/1.1, there is nothing to read, whatever the server sends. Its stream is reset.
+                Ok(data) if self.is_bodiless && !data.is_empty() => return Poll::Ready(None),
+                Err(error) if self.is_bodiless && error.is_reset() && error.is_library() => {
+                    return Poll::Ready(None);
+                }
                 Ok(data) => data,
                 Err(error) => return Poll::Ready(Some(Err(self.fail(error)))),
             };
