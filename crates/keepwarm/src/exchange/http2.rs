@@ -167,7 +167,10 @@ fn uri(origin: &Origin, own: &Uri, host: &HeaderValue) -> Result<Uri> {
         let host = String::from_utf8_lossy(host.as_bytes());
         Error::invalid(format!("Host {host:?} cannot be the authority of an HTTP/2 request"))
     };
-    let authority = Authority::try_from(host.as_bytes()).map_err(|_| unusable())?;
+    // It names no user (RFC 9113, 8.3.1).
+    let authority = Authority::try_from(host.as_bytes()).ok();
+    let authority = authority.filter(|authority| !authority.as_str().contains('@'));
+    let authority = authority.ok_or_else(unusable)?;
     // A path is never empty (RFC 9113, 8.3.1).
     let target = match target {
         "" => Cow::Borrowed("/"),
